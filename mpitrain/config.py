@@ -25,11 +25,10 @@ class Data:
 
     source: Annotated[str, arg(name="data", metavar="SOURCE")] = "digits"
     """Data to train and test on: digits (in the package), shapes and clicks (generated), mnist:DIR, fashion-mnist:DIR,
-    cifar10:DIR, npz:FILE, npy:DIR, hdf5:FILE, csv:FILE,target=COLUMN, parquet:FILE|DIR,target=COLUMN, openml:NAME, or
-    to predict the next token text:FILE|DIR|GLOB or tokens:DIR (options tokenizer=bytes|FILE window=TOKENS test=FILE,
-    see docs/text.md). More options of csv: drop=COLUMN,COLUMN test=FILE categories=COLUMN,COLUMN na=TEXT,TEXT
-    decimal=comma thousands=comma|point|space strip=$% sep=CHARACTER encoding=NAME, separated by commas (see
-    docs/tables.md); mpitrain data check SOURCE shows how a source is read."""
+    cifar10:DIR, cifar100:DIR, emnist:DIR, images:DIR, audio:DIR, ratings:FILE, npz:FILE, npy:DIR, hdf5:FILE, csv:FILE
+    or parquet:FILE with target=COLUMN, openml:NAME, or to predict the next token text:FILE|DIR|GLOB or tokens:DIR.
+    Options follow the source, separated by commas (docs/data.md); mpitrain
+    data check SOURCE shows how it is read."""
     task: Literal["auto", "classification", "regression", "segmentation", "language-modeling"] = "auto"
     """Task: classification, regression or segmentation (a class for each pixel); auto decides by the targets. That of
     text is language-modeling."""
@@ -55,7 +54,7 @@ class Data:
     """Augment images: mirror half of them left to right."""
     augment: Annotated[str, arg(metavar="AUGMENTATION,...")] = ""
     """Augment samples: random-resized-crop:scale=0.5, shift-crop, flip, color-jitter:brightness=0.4, cutout:size=8,
-    random-erasing, rand-augment:n=2,magnitude=9, mixup:alpha=0.2, cutmix, time-mask and frequency-mask, in this order,
+    random-erasing, rand-augment:n=2, mixup:alpha=0.2, cutmix, time-mask and frequency-mask, in this order,
     or FILE.py:FUNC for a function (image, rng) of your own (see docs/augmentation.md)."""
     prefetch: int = 2
     """Batches prepared ahead by a thread; 0 prepares them in line."""
@@ -102,7 +101,7 @@ class Optimizer:
 
     name: Annotated[str, arg(name="optimizer", metavar="OPTIMIZER")] = "sgd"
     """The update rule: sgd, adam, adamw, lars or adagrad, with options as in
-    adam:lr=0.001,beta1=0.9,beta2=0.95,eps=1e-6, or FILE.py:CLASS for one of your own."""
+    adam:lr=0.001,beta2=0.95, or FILE.py:CLASS for one of your own."""
     lr: float | None = None
     """Peak learning rate; none takes 0.05 for sgd, 0.001 for adam and adamw, 1 for lars, 0.01 for
     adagrad."""

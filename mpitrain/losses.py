@@ -97,12 +97,11 @@ class SoftmaxCrossEntropy(Loss):
 
     def forward(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
         """Return (counted targets, the sum of their losses, the number of correct ones)."""
-        if _are_probabilities(targets, outputs):
+        if targets.dtype.kind not in "iu":
+            _check_probabilities(targets, outputs)
             dlogits = ctx.empty(self, "e", outputs.shape)
             ctx[self] = dlogits, _IS_GRADIENT, outputs.shape
             return self._soft(outputs, targets, dlogits, ctx)
-        if not np.issubdtype(targets.dtype, np.integer):
-            raise _no_classes(targets)
         logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), targets.reshape(-1)
         e = ctx.empty(self, "e", logits.shape)  # exp of the logits; backward turns it into their gradient
         sums = ctx.empty(self, "sums", (targets.size + 1, 3))
@@ -116,10 +115,9 @@ class SoftmaxCrossEntropy(Loss):
         """Return the sums and their gradient, on a CPU in the memory of ``outputs``."""
         if not isinstance(outputs, np.ndarray):
             return super().gradient(outputs, targets, ctx)
-        if _are_probabilities(targets, outputs):
+        if targets.dtype.kind not in "iu":
+            _check_probabilities(targets, outputs)
             return self._soft(outputs, targets, outputs, ctx), outputs
-        if not np.issubdtype(targets.dtype, np.integer):
-            raise _no_classes(targets)
         logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), targets.reshape(-1)
         weights = self._weights(logits.shape[1], ctx) if self.class_weights else None
         return _totals(cross_entropy_gradient(logits, flat, self.label_smoothing, self.ignore_index, weights)), outputs
@@ -234,13 +232,10 @@ def _totals(found: Any) -> Totals:
     return Totals(*found) if isinstance(found, tuple | list) else found
 
 
-def _are_probabilities(targets: np.ndarray, outputs: np.ndarray) -> bool:
-    """Return whether targets are a number for each output."""
-    return bool(targets.dtype.kind == "f" and targets.shape == outputs.shape)
-
-
-def _no_classes(targets: np.ndarray) -> UserError:
-    return UserError(f"cross-entropy needs integer targets (class numbers), but they are {targets.dtype}")
+def _check_probabilities(targets: np.ndarray, outputs: np.ndarray) -> None:
+    """Raise a UserError unless targets are a number for each output."""
+    if targets.dtype.kind != "f" or targets.shape != outputs.shape:
+        raise UserError(f"cross-entropy needs integer targets (class numbers), but they are {targets.dtype}")
 
 
 def _shape(batch: np.ndarray) -> tuple[int, ...]:

@@ -151,7 +151,10 @@ class Registry(Generic[T]):
             function = self._from_file(Path(path), name)
             name = f"{path}:{name}"
         elif text.endswith(".py") or ".py:" in text:
-            raise UserError(f"a {self.kind} of your own is FILE.py:FUNC, with the name of a function, not {text!r}")
+            article = "an" if self.kind[0] in "aeiou" else "a"
+            raise UserError(
+                f"{article} {self.kind} of your own is FILE.py:FUNC, with the name of a function, not {text!r}"
+            )
         else:
             name, _, rest = text.partition(":")
             name = self._known(name)

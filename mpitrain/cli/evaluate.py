@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class EvaluateOptions:
     """Options of evaluate."""
 
-    directories: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
+    directories: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN")]
     """Run directory written by train; several are averaged (probabilities, or values)."""
     data: str = ""
     """Other data than the run's own, as in train --data; columns and classes are found by name, and the target is the

@@ -26,7 +26,7 @@ DEFAULT, DEFAULT_MAPS = Path("predictions.csv"), Path("predictions.npz")
 class PredictOptions:
     """Options of predict."""
 
-    directories: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
+    directories: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN")]
     """Run directory written by train; several are averaged (probabilities, or values)."""
     data: str
     """Samples to predict, as in train --data; targets are not needed (csv:FILE, npz:FILE)."""

@@ -1,6 +1,5 @@
 """``mpitrain sweep``: many trainings at once, on groups of ranks."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -107,7 +106,7 @@ def _check_alike(spec: "SweepSpec", world: "World") -> None:
     """Raise an AgreedError if the ranks have read different files."""
     from ..comm.agreement import differences, say_values
 
-    found = differences(world, {"file": json.dumps(spec.text)})
+    found = differences(world, {"file": spec.text})
     with world.together():
         if found:
             ranks = {None if text is None else f"{len(text)} letters": of for text, of in found["file"].items()}
@@ -203,7 +202,10 @@ def _finish(console: Any, done: "Sweep") -> int:
     if best is not None:
         path = trial_path(done.directory, spec, len(state.trials), best.number, best.life)
         ranks = f" -n {spec.ranks_per_trial}" if spec.ranks_per_trial > 1 else ""
-        console.say(f"the best again, alone: mpitrain{ranks} train --config {path / 'config.toml'} --out DIR")
+        if spec.method == "pbt":  # its settings have changed while it trained
+            console.say(f"the weights of the best are in {path}")
+        else:
+            console.say(f"the best again, alone: mpitrain{ranks} train --config {path / 'config.toml'} --out DIR")
     left = len(state.trials) - state.count(*OVER)
     if done.stopped and left:
         console.say(f"stopped; continue with --resume (and --out {done.directory})")

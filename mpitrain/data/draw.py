@@ -3,16 +3,41 @@
 Shapes: N samples, K classes.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from ..errors import UserError
+from ..run_rules import parse_fold
 from .dataset import Split
 from .lazy import select
-from .rng import SPLIT, random_order
+from .rng import SPLIT, VALIDATION, random_order
 
 Draw = Literal["stratified", "random"]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The choices by which samples are held out.
+
+    Attributes
+    ----------
+    test_fraction : float
+    seed : int
+    draw : "stratified" or "random"
+    validation : float
+        As ``amount`` in ``validation.with_validation``.
+    fold : str
+        As there.
+    """
+
+    test_fraction: float = 0.2
+    seed: int = 0
+    draw: Draw = "stratified"
+    validation: float = 0.0
+    fold: str = ""
+
 
 _RARE = 10  # training samples below which a class is rare
 _SHOWN = 3  # rare classes that are named
@@ -93,6 +118,40 @@ def draw_fold(
     inside = np.zeros(len(y), np.bool_)
     inside[order[fold::count]] = True
     return np.flatnonzero(~inside), np.flatnonzero(inside)
+
+
+def validation_rows(
+    y: np.ndarray, amount: float, seed: int, draw: Draw, fold: str, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to train and to validate on, as ``with_validation`` takes them of training targets ``y``.
+
+    Raises
+    ------
+    UserError
+        If nothing is left for one of them.
+    """
+    if fold:
+        place, count = parse_fold(fold)
+        if count > len(y):
+            raise UserError(f"--fold {place}/{count}: {name} has only {len(y):,} training samples")
+        return draw_fold(y, place - 1, count, draw, seed, VALIDATION)
+    kept, drawn = draw_rows(y, validation_count(amount, len(y), name), draw, seed, VALIDATION)
+    if not len(drawn):
+        raise UserError(
+            f"{name}: every training sample is the only one of its class, so that there is none to validate on"
+        )
+    return kept, drawn
+
+
+def validation_count(amount: float, num_samples: int, name: str) -> int:
+    """Return the number of validation samples."""
+    count = max(1, round(amount * num_samples)) if amount < 1 else int(amount)
+    if count >= num_samples:
+        raise UserError(
+            f"--validation {amount:g} takes {count:,} of the {num_samples:,} training samples of {name}: nothing is "
+            "left to train on"
+        )
+    return count
 
 
 def note_rare_classes(train: np.ndarray, test: np.ndarray, names: tuple[str, ...], where: str) -> tuple[str, ...]:

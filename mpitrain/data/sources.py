@@ -11,7 +11,7 @@ from .audio import KEYS as AUDIO_KEYS
 from .build import build_dataset, image_dataset
 from .checks import check_features
 from .dataset import LANGUAGE_MODELING, SEGMENTATION, TASKS, Dataset, Features
-from .draw import Draw
+from .draw import Draw, Draws
 from .files import folder
 from .formats.idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
 from .formats.npz import read_member
@@ -78,6 +78,8 @@ def open_dataset(
     seed: int = 0,
     draw: Draw = "stratified",
     encoding: Encoding | None = None,
+    validation: float = 0.0,
+    fold: str = "",
 ) -> Dataset:
     """Open a dataset.
 
@@ -97,6 +99,9 @@ def open_dataset(
     encoding : Encoding, optional
         How the columns of a table become those of the samples, as an earlier training has decided; by default the
         training rows of this one do.
+    validation, fold
+        As ``amount`` and ``fold`` of ``with_validation``, which holds these samples out afterwards: they do not choose
+        the encoding.
 
     Raises
     ------
@@ -181,7 +186,7 @@ def open_dataset(
                 raise UserError(f"{source} is a table: the task {task} is for images, as in npz:FILE")
             from .tables import csv_dataset
 
-            return csv_dataset(place, task, test_fraction, seed, draw, encoding, kind)
+            return csv_dataset(place, task, Draws(test_fraction, seed, draw, validation, fold), encoding, kind)
         case _:
             from .formats.openml import read_openml
 

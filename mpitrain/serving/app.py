@@ -123,7 +123,7 @@ class App:
     async def _predict(self, request: Request) -> int:
         top = self._top(request)
         body, media_type = await self._body(request), request.media_type
-        if len(body) > QUICK_BYTES or media_type.startswith("image/"):
+        if len(body) > QUICK_BYTES or media_type.startswith(("image/", "audio/")):
             x = await asyncio.get_running_loop().run_in_executor(None, self._inputs.read, media_type, body)
         else:
             x = self._inputs.read(media_type, body)

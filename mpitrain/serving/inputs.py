@@ -18,6 +18,7 @@ from ..training.directory.trained_model import TrainedModel
 from .images import ImageReader
 from .refusal import Refusal
 from .rows import RowReader
+from .sounds import SoundReader, takes_sounds
 from .texts import TextReader
 
 JSON, NPY, TEXT = "application/json", "application/x-npy", "text/plain"
@@ -36,18 +37,21 @@ class Inputs:
     Attributes
     ----------
     kind : str
-        "image", "table", "text", "tokens", or "prompt" for a language model.
+        "image", "sound", "table", "text", "tokens", or "prompt" for a language model.
     """
 
     def __init__(self, run: TrainedModel):
         self._then = then = run.signature
         self._texts: TextReader | None = None
         self._images: ImageReader | None = None
+        self._sounds: SoundReader | None = None
         if then.task == LANGUAGE_MODELING:
             self.kind = "prompt"
         elif then.vocabulary:
             self.kind = "tokens" if run.tokenizer is None else "text"
             self._texts = TextReader(then, run.tokenizer)
+        elif takes_sounds(then):
+            self.kind, self._sounds = "sound", SoundReader(then)
         elif len(then.input_shape) == 3:
             self.kind, self._images = "image", ImageReader(then)
         else:
@@ -78,9 +82,12 @@ class Inputs:
             return self._read_npy
         if self._images is not None and media_type.startswith("image/"):
             return lambda body: self._checked(self._images.read(body)[None])  # type: ignore[union-attr]
+        if self._sounds is not None and media_type.startswith("audio/"):
+            return lambda body: self._sounds.read(body)[None]  # type: ignore[union-attr]
         if self.kind == "text" and media_type == TEXT:
             return lambda body: self._texts.read([_text(body)])  # type: ignore[union-attr]
-        known = [JSON, NPY, *(["image/png", "image/jpeg"] * (self.kind == "image")), *([TEXT] * (self.kind == "text"))]
+        more = {"image": ["image/png", "image/jpeg"], "sound": ["audio/wav", "audio/flac"], "text": [TEXT]}
+        known = [JSON, NPY, *more.get(self.kind, [])]
         raise Refusal(415, f"the Content-Type is {media_type or 'missing'}, but must be {', '.join(known)}")
 
     def _read_json(self, body: bytes) -> np.ndarray:

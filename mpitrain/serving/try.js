@@ -191,6 +191,16 @@ function image() {
   clear();
 }
 
+function sound() {
+  const choose = event => {
+    const [file] = event.target.files;
+    if (file) send("predict", file, file.type || "audio/wav");
+    event.target.value = "";
+  };
+  ask.append(make("h2", {}, "Choose a sound"),
+    make("div", { class: "row" }, field("Sound file", make("input", { type: "file", accept: "audio/*,.wav,.flac", onchange: choose }))));
+}
+
 function table() {
   const columns = MODEL.columns || Array.from({ length: MODEL.input_shape[0] }, (_, k) => ({ name: "column " + k }));
   const inputs = columns.map(column => {
@@ -278,6 +288,6 @@ function prompt() {
     make("div", { class: "row" }, make("button", { type: "submit" }, "Continue"), button("Stop", () => stop && stop.abort()))));
 }
 
-({ image, table, text: () => text(false), tokens: () => text(true), prompt })[MODEL.kind]();
+({ image, sound, table, text: () => text(false), tokens: () => text(true), prompt })[MODEL.kind]();
 document.documentElement.dataset.ready = "1";
 })();

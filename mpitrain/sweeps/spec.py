@@ -32,6 +32,7 @@ RESERVED = {
     "elastic": "a sweep continues by --resume",
     "profile": "profile a trial by itself, with its config.toml",
 }
+PBT_CHECKPOINTS = 4
 TABLES = ("sweep", "train", "parameters")
 KINDS: dict[str, Any] = {
     "method": str, "trials": int, "metric": str, "direction": str, "ranks-per-trial": int, "timeout": str, "seed": int,
@@ -131,6 +132,9 @@ class SweepSpec:
         if fold is not None:
             settings["fold"] = f"{fold}/{self.kfold}"
         settings.setdefault("monitor", self.default.run.monitor or "sqlite")
+        if self.method == "pbt":  # the checkpoint of an interval's end is there until others could take it over
+            keep = settings.get("keep_checkpoints", self.default.checkpoint.keep)
+            settings |= {"checkpoint_every": "0", "keep_checkpoints": max(keep, PBT_CHECKPOINTS)}
         return config_over(self.default, settings | {"progress": "none"})
 
 

@@ -320,7 +320,8 @@ def open_samples(config: Config, source: str, earlier: Signature | None, own: Ow
     task = None if data.task == "auto" else data.task
     drawn: dict[str, Any] = {"test_fraction": data.test_fraction, "seed": config.run.seed, "draw": data.split}
     if own.data is None:
-        dataset = open_dataset(source, task=task, encoding=earlier.encoding if earlier else None, **drawn)
+        held: dict[str, Any] = {"validation": data.validation, "fold": data.fold}
+        dataset = open_dataset(source, task=task, encoding=earlier.encoding if earlier else None, **drawn, **held)
     else:
         dataset = make_dataset(own.data, task=task, **drawn)
     if dataset.task == "classification" and dataset.num_outputs < 2:

@@ -303,7 +303,7 @@ def test_every_float64_comes_back(tmp_path, tiny, bits, form):
 @example('5"\n"\n"')
 def test_a_well_quoted_block_ends_where_a_row_ends(text):
     data = text.encode() + b"\n"
-    if blocks._well_quoted(data, b","):
+    if blocks.well_quoted(data, b","):
         whole = list(csv.reader(io.StringIO(data.decode() + "next\n", newline="")))
         assert whole == [*csv.reader(io.StringIO(data.decode(), newline="")), ["next"]]
 
@@ -316,4 +316,4 @@ def test_a_well_quoted_block_ends_where_a_row_ends(text):
 def test_well_written_rows_are_well_quoted(rows, size):
     out = io.StringIO(newline="")
     csv.writer(out, lineterminator="\n").writerows(rows)
-    assert blocks._well_quoted(out.getvalue().encode(), b",")
+    assert blocks.well_quoted(out.getvalue().encode(), b",")

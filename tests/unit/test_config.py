@@ -83,7 +83,7 @@ def test_options_by_their_names():
     assert found["--widths"] == (3, 2)
     assert {"--data", "--model", "--optimizer", "--keep-checkpoints", "--checkpoint-every", "--lr"} <= set(found)
     assert not any("_" in name for name in found)
-    assert dict(option_values(EvaluateOptions(directory=Path("r"))))["RUN"] == Path("r")
+    assert dict(option_values(EvaluateOptions(directories=(Path("r"),))))["RUN"] == (Path("r"),)
 
 
 def test_whole_numbers_do_for_numbers(tmp_path):

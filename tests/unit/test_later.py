@@ -53,6 +53,10 @@ def dropped():
     return models.prepare(Sequential(Linear(6, 5), Dropout(0.4), ReLU(), Dropout(0.3), Linear(5, 4)))
 
 
+def of_codes(text, categories, num_columns=2, num_outputs=1):
+    return models.build(text, (num_columns,), num_outputs, codes=models.Codes(categories=categories))
+
+
 CASES = {
     "linear": (ROWS, lambda: Linear(6, 7)),
     "adapters": (
@@ -116,15 +120,25 @@ CASES = {
     "mlp": ((6, 8, 2), lambda: models.build("mlp:widths=8+9+7,activation=gelu,dropout=0.3", (8, 2), 5)),
     "lenet": ((2, 28, 28, 1), lambda: models.build("lenet", (28, 28, 1), 5)),
     "resnet8": ((3, 8, 8, 3), lambda: models.build("resnet8", (8, 8, 3), 5)),
+    "googlenet": ((2, 8, 8, 3), lambda: models.build("googlenet:width=0.1,small_images=true", (8, 8, 3), 5)),
+    "densenet": ((2, 8, 8, 3), lambda: models.build("densenet121:blocks=2+1,growth=3,small_images=true", (8, 8, 3), 5)),
+    "factors": ("pairs", lambda: of_codes("mf:factors=3", (11, 11))),
+    "factors of users": ("ids", lambda: of_codes("mf:factors=3", (11, 11), 5, 11)),
+    "neural factors": ("pairs", lambda: of_codes("ncf:factors=3,widths=6+4", (11, 11))),
+    "two towers": ("pairs", lambda: of_codes("two-tower:size=3,widths=5", (11, 11))),
+    "a history": ("ids", lambda: of_codes("two-tower:size=3,widths=5", (11, 11), 5, 11)),
+    "dlrm": ("columns", lambda: of_codes("dlrm:size=3,bottom=5,top=6,hash=7", (0, 11, 9), 3, 2)),
 }
 
 
 def samples(shape, seed=0):
     """Return 3 microbatches, the second without samples and the third ragged."""
     rng = np.random.default_rng(seed)
-    sizes = [4, 0, 3] if shape == "ids" else [shape[0], 0, 1 + shape[0] // 2]
-    if shape == "ids":
-        return [rng.integers(0, 11, (n, 5)) for n in sizes]
+    sizes = [4, 0, 3] if isinstance(shape, str) else [shape[0], 0, 1 + shape[0] // 2]
+    if shape in ("ids", "pairs"):
+        return [rng.integers(0, 11, (n, 5 if shape == "ids" else 2)) for n in sizes]
+    if shape == "columns":
+        return [np.float32(rng.integers(0, 9, (n, 3))) for n in sizes]
     return [rng.standard_normal((n, *shape[1:])).astype(np.float32) for n in sizes]
 
 

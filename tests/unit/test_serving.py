@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import math
+import wave
 
 import numpy as np
 import orjson
@@ -131,6 +132,21 @@ def test_image_files_are_scaled_to_the_training_samples():
     assert refused(inputs.read, "image/jpeg", b"no image")[0] == 400
     assert refused(inputs.read, "application/json", body(["%%%"]))[0] == 400
     assert refused(inputs.read, "application/json", body([text, 3]))[0] == 422
+
+
+def test_sound_files():
+    source = "audio:sounds,rate=8000,seconds=0.1,mels=8"
+    inputs = Inputs(run_of(shape=(8, 8, 1), dtype="float32", source=source))
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes((np.sin(np.arange(800) / 5) * 9000).astype("<i2").tobytes())
+    x = inputs.read("audio/wav", file.getvalue())
+    assert (x.shape, x.dtype) == ((1, 8, 8, 1), np.float32)
+    assert inputs.kind == "sound"
+    for wrong in (b"", b"no sound", file.getvalue()[:99]):
+        assert refused(inputs.read, "audio/wav", wrong)[0] in (400, 422)
+    np.testing.assert_array_equal(inputs.read("application/json", body(x.tolist())), x)
 
 
 def test_rows_by_names_and_in_order():

@@ -21,6 +21,7 @@ from mpitrain.sweeps.results import best_so_far, means_of, rows_of
 from mpitrain.sweeps.spec import make_spec, read_spec
 from mpitrain.sweeps.state import FAILED, FINISHED, INTERRUPTED, PAUSED, WAITING, SweepState
 from mpitrain.sweeps.work import DONE, WAIT, Work
+from mpitrain.training.trials.inherit import inherit
 
 
 def spec_of(text):
@@ -239,6 +240,27 @@ def test_pbt_replaces_the_worst_by_the_best():
     again = Machine(spec, machine.value)
     again.run(4)
     assert again.log == machine.log  # nothing but the log and the seed decides
+
+
+def test_pbt_keeps_what_others_may_take_over():
+    spec = sweep("pbt", "trials = 4", "checkpoint-every = '2'\nkeep-checkpoints = 1")
+    found = spec.config(spec.first_values()).checkpoint
+    assert (found.every, found.keep) == ("0", 4)
+
+
+def test_a_run_inherits_a_checkpoint(tmp_path):
+    checkpoints = tmp_path / "a" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "step-000000004.safetensors").write_text("weights")
+    (tmp_path / "a" / "metrics.jsonl").write_text("{}\n")
+    (tmp_path / "b" / "checkpoints").mkdir(parents=True)  # what an earlier attempt has left
+    (tmp_path / "b" / "checkpoints" / "step-000000009.safetensors").write_text("old")
+    assert not inherit(tmp_path / "a", 5, tmp_path / "b")
+    assert inherit(tmp_path / "a", 4, tmp_path / "b")
+    (checkpoints / "step-000000004.safetensors").unlink()
+    found = sorted(str(path.relative_to(tmp_path / "b")) for path in (tmp_path / "b").rglob("*") if path.is_file())
+    assert found == ["checkpoints/step-000000004.safetensors", "metrics.jsonl"]
+    assert (tmp_path / "b" / "checkpoints" / "step-000000004.safetensors").read_text() == "weights"
 
 
 def test_trials_of_a_killed_job_go_on_first_and_finished_ones_stay():

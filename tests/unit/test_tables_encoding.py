@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from mpitrain.data import open_dataset
-from mpitrain.data.draw import split_rows
+from mpitrain.data.draw import split_rows, validation_rows
 from mpitrain.data.matching.rows import open_rows, open_samples
 from mpitrain.data.matching.signature import Extremes, Signature
 from mpitrain.data.tables import CsvOptions, blocks
 from mpitrain.data.tables.cells import CellFormat, Role
 from mpitrain.data.tables.dates import DateFormat, find_format
 from mpitrain.data.tables.table import begin_table, read_rows
+from mpitrain.data.validation import with_validation
 from mpitrain.errors import UserError
 
 HEADER = ["city", "age", "when", "zip", "y"]
@@ -83,6 +84,19 @@ def test_the_training_rows_alone_decide(trained):
     np.testing.assert_allclose(dataset.test.x, wanted[test], rtol=0, atol=1e-9)
     assert [one if one is None else one.size > 2 for one in dataset.categories] == [True, *[None] * 9, True]
     assert dataset.feature_names[:5] == ("city", "age", "age is missing", "when", "when (sin of year)")
+
+
+@pytest.mark.parametrize("held", [{"validation": 0.25}, {"fold": "2/3"}])
+def test_validation_rows_do_not_decide(trained, held):
+    rows, source, _, _ = trained
+    y = np.array([row[-1] == "yes" for row in rows], np.int64)
+    train, test = split_rows(y, "", 0.2, 3, "stratified")
+    opened = open_dataset(source, seed=3, **held)
+    data = with_validation(opened, held.get("validation", 0), 3, fold=held.get("fold", ""))
+    kept, drawn = validation_rows(y[train], held.get("validation", 0), 3, "stratified", held.get("fold", ""), "")
+    wanted = by_hand(rows, train[kept])
+    for part, places in ((data.train, train[kept]), (data.validation, train[drawn]), (data.test, test)):
+        np.testing.assert_allclose(part.x, wanted[places], rtol=0, atol=1e-9)
 
 
 def test_another_file_is_encoded_alike(trained, tmp_path):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mpitrain.cli.prompts import make_prompt
 from mpitrain.data.text import ByteTokenizer, TextStream, open_tokenizer
 from mpitrain.data.text.train import train_tokenizer
 from mpitrain.errors import UserError
+from mpitrain.generation.writer import make_prompt
 
 BYTES = ByteTokenizer()
 TEXT = "für 3 € 🙂 naïve\n" * 20

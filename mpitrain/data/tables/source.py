@@ -2,14 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...errors import UserError
 from ..build import build_dataset
 from ..dataset import CLASSIFICATION, Dataset
-from ..draw import Draw, split_rows
+from ..draw import Draws, split_rows, validation_rows
 from ..files import file
 from .cells import Kind, Role
 from .encoded import EncodedTable, Part, Room
@@ -25,31 +24,26 @@ from .words import quoted
 
 
 def csv_dataset(
-    place: str,
-    task: str | None,
-    test_fraction: float,
-    seed: int,
-    draw: Draw,
-    encoding: Encoding | None = None,
-    kind: str = "csv",
+    place: str, task: str | None, draws: Draws, encoding: Encoding | None = None, kind: str = "csv"
 ) -> Dataset:
     """Open ``csv:place``, or ``parquet:place``, as a dataset; see ``data.open_dataset``.
 
     Parameters
     ----------
+    draws : Draws
+        Samples that are held out to test and to validate on do not choose the encoding.
     encoding : Encoding, optional
         That of an earlier training; by default the training rows decide.
     """
     name, options = parse_csv_source(place, kind)
     path = table_path(name, kind)
     test = [table_path(options.test, kind)] if options.test else []
-    drawn: dict[str, Any] = {"test_fraction": test_fraction, "seed": seed, "draw": draw}
 
     def read(room: Room) -> EncodedTable:
-        return read_table(path, options, task, encoding, room, **drawn)
+        return read_table(path, options, task, encoding, room, draws)
 
     if is_large(path, *test):
-        table, checked = stored([path, *test], options, [task, *drawn.values()], encoding, read), True
+        table, checked = stored([path, *test], options, [task, draws], encoding, read), True
     else:
         table, checked = read(Room()), False
     dataset = build_dataset(
@@ -64,7 +58,9 @@ def csv_dataset(
         notes=table.notes,
         categories=table.encoding.categories,
         checked=checked,
-        **drawn,
+        test_fraction=draws.test_fraction,
+        seed=draws.seed,
+        draw=draws.draw,
     )
     return dataclasses.replace(dataset, encoding=table.encoding)
 
@@ -75,10 +71,7 @@ def read_table(
     task: str | None,
     encoding: Encoding | None,
     room: Room,
-    *,
-    test_fraction: float,
-    seed: int,
-    draw: Draw,
+    draws: Draws,
 ) -> EncodedTable:
     """Read and encode a table and its test file; see ``csv_dataset``."""
     table = _begin(path, options, encoding)
@@ -90,10 +83,7 @@ def read_table(
         settle_all(table)
     feature_roles(table)
     if encoding is None:
-        train = np.arange(len(target.y))
-        if not options.test:
-            train, _ = split_rows(target.y, str(path), test_fraction, seed, draw)
-        encoding, more = fit_encoding(table, train)
+        encoding, more = fit_encoding(table, _rows_to_train_on(target.y, table, draws))
         notes += more
     x = encoded(table, encoding, room.empty)
     notes += _doubts(table, encoding, x)
@@ -107,6 +97,17 @@ def read_table(
         notes += [*notes_on(second), *missing_notes(second, encoding)]
     names = ",".join(table.targets), target.class_names, tuple(notes)
     return EncodedTable(table.name, target.task, tuple(parts), encoding, *names)
+
+
+def _rows_to_train_on(y: np.ndarray, table: Table, draws: Draws) -> np.ndarray:
+    """Return the rows that are held out neither to test nor to validate on."""
+    train = np.arange(len(y))
+    if not table.options.test:
+        train, _ = split_rows(y, str(table.path), draws.test_fraction, draws.seed, draws.draw)
+    if draws.validation or draws.fold:
+        held = draws.validation, draws.seed, draws.draw, draws.fold
+        train = train[validation_rows(y[train], *held, table.name)[0]]
+    return train
 
 
 def _begin(path: Path, options: CsvOptions, encoding: Encoding | None) -> Table:

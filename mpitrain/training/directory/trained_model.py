@@ -267,6 +267,8 @@ class TrainedModel:
             seed=self._config.run.seed,
             draw=data.split,
             encoding=then.encoding,
+            validation=data.validation,
+            fold=data.fold,
         )
         dataset = conform(dataclasses.replace(dataset, notes=()), then, source)  # training has shown its notes
         dataset = with_validation(dataset, data.validation, self._config.run.seed, data.split, data.fold)

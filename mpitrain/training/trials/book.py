@@ -66,15 +66,15 @@ class Book:
     def take(
         self,
         decide: Callable[[SweepState], Work | str],
-        begin: Callable[[Work], Event],
+        begin: Callable[[Work], tuple[Work, Event]],
         asked_to_stop: Callable[[], bool],
     ) -> Work | None:
         """Return the next work of this group, which has begun then; None if there is none any more.
 
         Parameters
         ----------
-        begin : callable(Work) -> Event
-            Prepares the work, while no other rank takes one; returns its event.
+        begin : callable(Work) -> (Work, Event)
+            Prepares the work, while no other rank takes one; returns it, maybe changed, and its event.
         asked_to_stop : callable() -> bool
             Whether this rank was asked to end the sweep.
         """
@@ -87,7 +87,8 @@ class Book:
                 self.catch_up()
                 work = decide(self.state)
                 if isinstance(work, Work):
-                    self.write(begin(work))
+                    work, event = begin(work)
+                    self.write(event)
                     return work
             if work == "done":
                 return None

@@ -82,19 +82,22 @@ class Crew:
         """Return the directory of the run of a trial."""
         return trial_path(self.directory, self.spec, len(self.trials), number, life)
 
-    def _begin(self, work: Work) -> dict[str, Any]:
-        """Prepare the directory of a work; return its event."""
+    def _begin(self, work: Work) -> tuple[Work, dict[str, Any]]:
+        """Prepare the directory of a work; return the work and its event."""
         path = self.path_of(work.trial, work.life)
         before = self.book.state.trials[work.trial]
         if work.life != before.life:
             parent = self.book.state.trials[work.parent]
-            inherit(self.path_of(parent.number, parent.life), parent.step, path)
+            taken = inherit(self.path_of(parent.number, parent.life), parent.step, path)
+            if not taken:  # removed by hand, or since the parent was interrupted many times: the member goes on alone
+                work = dataclasses.replace(work, life=before.life, parent=before.parent, values=before.values)
+                path = self.path_of(work.trial, work.life)
         newest = newest_first(path / CHECKPOINTS)[:1]
         event: dict[str, Any] = {"event": "start", "trial": work.trial, "rank": self.world.rank, "time": now()}
         event |= {"step": int(newest[0].stem.partition("-")[2]) if newest else 0, "until": work.until}
         if work.parent >= 0:
             event |= {"life": work.life, "parent": work.parent, "values": dict(work.values or {})}
-        return event
+        return work, event
 
     def _do(self, work: Work, token: int, seconds: float) -> None:
         """Run a part of a trial within so many seconds (0: without limit), and write how it has ended."""

@@ -10,11 +10,11 @@ from ..checkpoint.folder import path_of_step
 from ..directory.run_directory import CHECKPOINTS, CONFIG, METRICS
 
 
-def inherit(parent: Path, step: int, path: Path) -> None:
+def inherit(parent: Path, step: int, path: Path) -> bool:
     """Make the directory ``path`` of a run that has the past of the one in ``parent`` up to a step.
 
     The checkpoint is the same file under another name where the file system allows it, else a copy. The directory is
-    complete or absent; what an earlier attempt has left there is removed.
+    complete or absent; what an earlier attempt has left there is removed. Return False if there is no such checkpoint.
 
     Raises
     ------
@@ -24,6 +24,8 @@ def inherit(parent: Path, step: int, path: Path) -> None:
     partial = path.with_name(f".{path.name}.part")
     source = path_of_step(parent / CHECKPOINTS, step)
     target = path_of_step(partial / CHECKPOINTS, step)
+    if not source.exists():
+        return False
     try:
         for old in (partial, path):
             if old.exists():
@@ -39,3 +41,4 @@ def inherit(parent: Path, step: int, path: Path) -> None:
         os.replace(partial, path)
     except OSError as error:
         raise UserError(f"cannot make {path} out of {source}: {error.strerror or error}") from None
+    return True
