@@ -1,4 +1,4 @@
-"""``mpitrain export``: write a model as a folder of Hugging Face, or its adapters as one of peft."""
+"""``mpitrain export``: write a model as a folder of Hugging Face or as an ONNX file, or its adapters for peft."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = (
     "Write a model as a folder that transformers loads: mpitrain export RUN hf:DIR; or the adapters of --lora alone as "
-    "one that peft loads: mpitrain export RUN peft:DIR."
+    "one that peft loads: mpitrain export RUN peft:DIR; or an ONNX file, which takes raw samples: mpitrain export RUN "
+    "model.onnx."
 )
 
 
@@ -26,38 +27,47 @@ class ExportOptions:
 
     source: Annotated[Positional[str], arg(metavar="RUN")]
     """Run directory written by train, or gguf:FILE, which is converted with its tokenizer."""
-    target: Annotated[Positional[str], arg(metavar="hf:DIR|peft:DIR")]
-    """Folder to write: hf:DIR for config.json, model.safetensors (adapters merged) and the run's tokenizer.json if it
-    has one; peft:DIR for adapter_config.json and adapter_model.safetensors."""
+    target: Annotated[Positional[str], arg(metavar="hf:DIR|peft:DIR|FILE.onnx")]
+    """Folder or file to write: hf:DIR for config.json, model.safetensors (adapters merged) and the run's tokenizer.json
+    if it has one; peft:DIR for adapter_config.json and adapter_model.safetensors; FILE.onnx for what predict does."""
     weights: Literal["last", "best"] = "last"
     """Weights of the last epoch, or of the epoch with the best validation score (or test score)."""
     force: bool = False
-    """Write over a model, or adapters, in the folder."""
+    """Write over a model, or adapters, in the folder, or over the file."""
 
 
 def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     options = parse_options(ExportOptions, argv, command="export", description=DESCRIPTION, speaks=speaks)
-    kind, _, folder = options.target.partition(":")
-    if kind not in ("hf", "peft") or not folder:
-        raise UserError(f"the target is hf:DIR, a folder of Hugging Face, or peft:DIR, not {options.target!r}")
-    if kind == "peft" and options.source.startswith("gguf:"):
-        raise UserError("a GGUF file has no adapters: export it to hf:DIR")
+    kind, _ = _target(options)
+    if kind != "hf" and options.source.startswith("gguf:"):
+        raise UserError(f"a GGUF file is exported to hf:DIR, not to {options.target}")
     return Job("export", options, lambda world: export(options, world))
 
 
-def export(options: ExportOptions, world: "World") -> int:
-    """Write the folder (rank 0)."""
-    from ..training.export import export_gguf, export_lora, export_run
-
+def _target(options: ExportOptions) -> tuple[str, Path]:
+    """Return the kind, hf, peft or onnx, and the path."""
     kind, _, name = options.target.partition(":")
-    folder, files = Path(name).expanduser(), list[Path]()
+    if kind in ("hf", "peft") and name:
+        return kind, Path(name).expanduser()
+    if options.target.endswith(".onnx"):
+        return "onnx", Path(options.target).expanduser()
+    raise UserError(f"the target is hf:DIR, a folder of Hugging Face, peft:DIR or FILE.onnx, not {options.target!r}")
+
+
+def export(options: ExportOptions, world: "World") -> int:
+    """Write the folder or the file (rank 0)."""
+    from ..training.export import export_gguf, export_lora, export_onnx, export_run
+
+    kind, folder = _target(options)
+    files = list[Path]()
     with world.together(asleep=True):
         if world.rank == 0 and options.source.startswith("gguf:"):
             files = export_gguf(options.source, folder, force=options.force)
         elif world.rank == 0:
-            write = export_run if kind == "hf" else export_lora
+            write = {"hf": export_run, "peft": export_lora, "onnx": export_onnx}[kind]
             files = write(Path(options.source), options.weights, folder, force=options.force)
     if world.rank == 0:
-        make_console().say(f"{folder}: {', '.join(path.name for path in files)}")
+        names = "" if kind == "onnx" else f": {', '.join(path.name for path in files)}"
+        make_console().say(f"{folder}{names}")
     return 0

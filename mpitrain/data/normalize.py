@@ -26,8 +26,8 @@ def alone(sums: np.ndarray) -> np.ndarray:
     return sums
 
 
-class _Rows(NamedTuple):
-    """Mean and 1 / std repeated to the length of a sample: long inner loops instead of C elements each."""
+class Parts(NamedTuple):
+    """Numbers by which samples are normalized, (C,), or repeated to the length of a sample: long inner loops."""
 
     mean: np.ndarray
     rest: np.ndarray | None  # of the mean, which float32 could not hold; None where it is negligible
@@ -60,7 +60,7 @@ class Normalizer:
     def __init__(self, mean: np.ndarray, std: np.ndarray):
         self.mean = np.array(mean, np.float64)
         self.std = np.array(std, np.float64)
-        self._kept: dict[tuple[int, bool], _Rows] = {}
+        self._kept: dict[tuple[int, bool], Parts] = {}
 
     @classmethod
     def fit(
@@ -139,29 +139,29 @@ class Normalizer:
         """Return ``y * std + mean``: the values before normalization, as float64 of shape (n, ..., C)."""
         return y * self.std + self.mean
 
-    def _sample_rows(self, size: int, dtype: np.dtype) -> _Rows:
+    def _sample_rows(self, size: int, dtype: np.dtype) -> Parts:
         key = size, dtype == np.float64
         rows = self._kept.get(key)
         if rows is None:
             repeats = size // self.mean.size
-            mean, rest, scale = self._parts(dtype)
+            mean, rest, scale = self.parts(dtype)
             rest = None if rest is None else np.tile(rest, repeats)
-            rows = self._kept[key] = _Rows(np.tile(mean, repeats), rest, np.tile(scale, repeats))
+            rows = self._kept[key] = Parts(np.tile(mean, repeats), rest, np.tile(scale, repeats))
         return rows
 
-    def _parts(self, dtype: np.dtype) -> _Rows:
+    def parts(self, dtype: np.dtype) -> Parts:
         """Return mean, its rest and 1 / std, in float32 if ``dtype`` and the numbers allow it."""
         scale = 1 / self.std
         numbers = np.concatenate([np.abs(self.mean), scale, self.std])
         if dtype == np.float64 or numbers.max() > _FITS_FLOAT32:
-            return _Rows(self.mean, None, scale)
+            return Parts(self.mean, None, scale)
         mean = self.mean.astype(np.float32)
         rest = self.mean - mean
         needed = (np.abs(rest) * scale).max() > _NEGLIGIBLE
-        return _Rows(mean, rest.astype(np.float32) if needed else None, scale.astype(np.float32))
+        return Parts(mean, rest.astype(np.float32) if needed else None, scale.astype(np.float32))
 
 
-def _in_float64(x: np.ndarray, rows: _Rows, out: np.ndarray, *, in_place: bool) -> None:
+def _in_float64(x: np.ndarray, rows: Parts, out: np.ndarray, *, in_place: bool) -> None:
     """Normalize (n, size) numbers chunk by chunk; differences overwrite ``x``, or take memory of one chunk."""
     memory = np.empty((0 if in_place else min(len(x), _chunk_rows(x)), x.shape[1]))
     for part, out_part in zip(_chunks(x), _chunks(out)):

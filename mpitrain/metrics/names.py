@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..registry import Option, Registry, split_names
+from ..registry import Later, Option, Registry, split_names
 from .auc import AUC
 from .base import LANGUAGE_MODELING, SEGMENTATION, Metric, SummedMetric
 from .classes import F1, Accuracy, Confusion, Top5, TopK
@@ -53,6 +53,9 @@ METRICS = _Metrics(
         "topk": TopK,
         "f1": F1,
         "auc": AUC,
+        "ap": Later(f"{__package__}.average_precision", "AveragePrecision"),
+        "ece": Later(f"{__package__}.calibration", "CalibrationError"),
+        "brier": Later(f"{__package__}.calibration", "Brier"),
         "confusion": Confusion,
         "recall": Recall,
         "ndcg": NDCG,

@@ -1,4 +1,4 @@
-"""Models of finished runs, and of GGUF files, as folders of Hugging Face; adapters as folders of peft."""
+"""Models of finished runs, and of GGUF files, as folders of Hugging Face or as ONNX; adapters as folders of peft."""
 
 from pathlib import Path
 
@@ -55,6 +55,30 @@ def export_lora(directory: Path, weights: str, folder: Path, *, force: bool = Fa
     tensors = safetensors.numpy.load_file(directory / FILES[weights])
     base = run.first_weights.removeprefix("hf:") if run.first_weights.startswith("hf:") else ""
     return export_adapters(folder, run.model_text, run.model, tensors, run.lora, base=base, force=force)
+
+
+def export_onnx(directory: Path, weights: str, path: Path, *, force: bool = False) -> list[Path]:
+    """Write the ``weights`` (last or best) of the run in ``directory`` as an ONNX file, and return its path.
+
+    Adapters are merged into the weights.
+
+    Raises
+    ------
+    UserError
+        If there is no whole run, a layer of it has no operators in ONNX, or the file cannot be written.
+    """
+    from .onnx_export.write import check_target, make_onnx, write_onnx
+
+    check_target(path, force=force)
+    run = open_trained_model(directory, weights)
+    tensors = models.merge_lora(run.model, safetensors.numpy.load_file(directory / FILES[weights]))
+    model = models.remove_lora(run.model)
+    for name, tensor in (*model.named_parameters(), *model.named_states()):
+        if name in tensors:  # a weight that layers share is there by its first name
+            tensor.data = tensors[name]
+    file = make_onnx(model, run.signature, run.normalizer, run.target_normalizer, name=run.model_text)
+    write_onnx(file, path, force=force)
+    return [path]
 
 
 def export_gguf(source: str, folder: Path, *, force: bool = False) -> list[Path]:

@@ -169,7 +169,7 @@ def test_adapters_and_frozen_layers_that_are_not_there(folder, mpitrain):
         assert message in one_sentence(err)
     code, _, err = mpitrain(1, "export", "run", "peft:")
     assert code == 2
-    assert "the target is hf:DIR, a folder of Hugging Face, or peft:DIR" in one_sentence(err)
+    assert "the target is hf:DIR, a folder of Hugging Face, peft:DIR or FILE.onnx" in one_sentence(err)
 
 
 def test_a_new_head_is_trained_besides_adapters_and_so_it_goes_on(tmp_path, mpitrain):
