@@ -134,7 +134,7 @@ class Failing(Table):
         (3, Table(), {}, "the model must be a text, a Layer or a function, not a int"),
         ("nets", "digits", {}, "there is no model 'nets'"),
         ("mlp", "digits", {"epoch": 2}, "did you mean 'epochs'"),
-        ("mlp", "digits", {"hooks": [3]}, "a hook is a Hook or FILE.py:FUNC, not a int"),
+        ("mlp", "digits", {"hooks": [3]}, "a hook is a Hook, a name or FILE.py:FUNC, not a int"),
         ("mlp", "digits", {"metrics": ["acuracy"]}, "acuracy"),
     ],
 )
