@@ -120,7 +120,7 @@ def train(name: str, data: Any, task: dict[str, Any], seed: int) -> dict[str, fl
     scale = Normalizer(np.array([mean]), np.array([std])) if name == "ratings" else None
     options: dict[str, Any] = {"rank": 0, "size": 1, "seed": seed, "normalizer": None, "target_normalizer": scale}
     loader = Loader(data.train, batch_size=task["batch"], **options)
-    for epoch in range(task["epochs"]):
+    for epoch in range(1, task["epochs"] + 1):
         for (batch,) in loader.epoch(epoch):
             optimizer.zero_grad()
             y = torch.tensor(batch.y)
