@@ -264,6 +264,9 @@ def test_a_user_who_has_all_items(tmp_path):
         (HEADER + "a,b,3,4\nb,c,3,4\n", ",like=7", "no rating is 7 or more"),
         ("user,item\na,b\na,c\n", ",like=7", "has no ratings for like=7"),
         ("user,item\na,b\na,c\n", ",split=leave-last-out", "there is one item to train on"),
+        (HEADER, ",sep=abc", "sep=abc is no separator"),
+        (HEADER, ",encoding=nope", "there is no encoding 'nope'"),
+        (HEADER, ",histroy=3", "has no option 'histroy'.*history"),
         (HEADER, ",split=last", "split= is one of random, leave-last-out"),
         (HEADER, ",history=x", "history= is a whole number, 0 to 1,000, not 'x'"),
         (HEADER, ",negatives=0", "negatives= is a whole number, 1 to 1,000, not '0'"),
@@ -299,3 +302,16 @@ def test_validation_samples(tmp_path):
         with_validation(open_dataset(f"ratings:{path},split=leave-last-two-out"), 0.1, 0)
     made = with_validation(open_dataset(f"ratings:{path},history=1"), 0.1, 0)
     assert made.validation.hidden is not None
+
+
+def test_a_separator_by_name(tmp_path):
+    path = tmp_path / "r"
+    path.write_text("1\t2\t3\n1\t3\t4\n")
+    assert names(read(f"ratings:{path},sep=tab")) == [(1, 2), (1, 3)]
+
+
+def test_a_file_that_is_cut_off(tmp_path):
+    path = tmp_path / "r.csv.gz"
+    path.write_bytes(gzip.compress((HEADER + "a,b,3,4\n" * 999).encode())[:40])
+    with pytest.raises(UserError, match="is cut off"):
+        open_dataset(f"ratings:{path}")

@@ -1,12 +1,13 @@
 """The grammar of ``ratings:FILE,key=value,key=value``."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from ...errors import UserError
 from ...suggest import did_you_mean
-from ..source_options import split_options
+from ..source_options import is_there, split_options
 
 KEYS = {
     "user": "column of the users (by default one named user, userId, user_id, ...)",
@@ -76,6 +77,10 @@ def parse_ratings_source(text: str) -> tuple[str, RatingsOptions]:
     twice = [key for key, values in given.items() if len(values) > 1]
     if twice:
         raise UserError(f"ratings:{text}: {twice[0]}= is given twice")
+    odd = re.search(r",\s*([a-zA-Z_-]+)=", path)
+    if odd is not None and not is_there(path) and is_there(path[: odd.start()]):
+        hint = did_you_mean(odd[1], KEYS)
+        raise UserError(f"ratings:{path[: odd.start()]} has no option {odd[1]!r}{hint}, only {', '.join(KEYS)}")
     values = {key: texts[0] for key, texts in given.items()}
     split = values.get("split", "")
     if "split" in values and split not in SPLITS:

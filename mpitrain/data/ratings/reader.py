@@ -98,8 +98,8 @@ def read_rows(place: str, options: RatingsOptions) -> Interactions:
         what it should be.
     """
     path = file(place, "ratings")
-    opener, headless = opener_of(path, options.encoding, options.sep)
     settings = text_options("ratings", "" if options.sep == "::" else options.sep, options.encoding)
+    opener, headless = opener_of(path, options.encoding, settings.sep)
     reader = TableReader(path, settings, opener=opener)
     columns, notes = _find_columns(path, list(filter(None, reader.header.names)), options, headless=headless)
     numbers = [columns[role] for role in ("rating", "time") if role in columns]

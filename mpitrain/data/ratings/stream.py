@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import UserError
+from ..files import reading
 from ..tables.cells import CellFormat
 from ..tables.stream import TextStream
 
@@ -63,7 +64,7 @@ def opener_of(path: Path, encoding: str, separator: str) -> tuple[Callable[[Path
         If a file without a header has less than two columns, or more than ``NAMES``.
     """
     line = _first_line(path, encoding)
-    colons = "::" in line and separator in ("", "::")
+    colons = "::" in line and not separator
     mark = "\t" if colons else separator or max(",;\t|", key=line.count)
     text = line.replace("::", "\t") if colons else line
     cells = next(csv.reader([text], delimiter=mark), [])
@@ -80,7 +81,7 @@ def opener_of(path: Path, encoding: str, separator: str) -> tuple[Callable[[Path
 
 def _first_line(path: Path, encoding: str) -> str:
     buffer = bytearray(_LINE)
-    with TextStream(path, encoding) as stream:
+    with reading(path, "a file of ratings"), TextStream(path, encoding) as stream:
         filled = 0
         while filled < _LINE and b"\n" not in buffer[:filled].lstrip():
             count = stream.readinto(memoryview(buffer)[filled:])
