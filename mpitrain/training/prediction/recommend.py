@@ -17,7 +17,12 @@ from ..directory.trained_model import TrainedModel, softmax
 from .ensemble import Member, outputs_of
 from .files import Columns
 
-SCORES, USERS, ROWS = 1 << 16, 64, 4096  # of a piece, the same on any number of ranks, so that products round alike
+SCORES, USERS, ROWS = 1 << 16, 64, 4096
+"""Sizes of a piece, the same on any number of ranks: products of as many threads round alike."""
+    1 << 16,
+    64,
+    4096,
+)  # of a piece, the same on any number of ranks, so that products of as many threads round alike
 NUM_BEST = 10
 
 
