@@ -19,10 +19,6 @@ from .files import Columns
 
 SCORES, USERS, ROWS = 1 << 16, 64, 4096
 """Sizes of a piece, the same on any number of ranks: products of as many threads round alike."""
-    1 << 16,
-    64,
-    4096,
-)  # of a piece, the same on any number of ranks, so that products of as many threads round alike
 NUM_BEST = 10
 
 
