@@ -20,7 +20,7 @@ def mean_margin(outputs, targets):
     return np.mean(outputs.max(axis=1) - outputs[np.arange(len(targets)), targets])
 
 
-CLASSES = ["accuracy", "top5", "f1", "f1:average=weighted", "auc", "confusion", mean_margin]
+CLASSES = ["accuracy", "top5", "f1", "f1:average=weighted", "auc", "ap", "ece", "brier", "confusion", mean_margin]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 500])

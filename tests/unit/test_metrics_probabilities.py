@@ -57,7 +57,8 @@ def by_definition(outputs, targets, weights, bins):
 @pytest.mark.parametrize("bins", [1, 4, 15])
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_calibration_error(size, bins):
-    outputs, targets, weights = samples(200, 3, ties=False)
+    outputs, targets, weights = samples(300, 9, ties=False)
+    outputs *= RNG.uniform(0, 1.5, (300, 1))  # confidences from 1/9 to 1
     found = one(f"ece:bins={bins}", outputs, targets, size, weights)
     assert found == pytest.approx(by_definition(outputs, targets, weights, bins), rel=1e-12)
 

@@ -1,5 +1,7 @@
 """Rules for layers of images, which the graph has as (N, C, H, W) between convolutions."""
 
+from typing import Any
+
 from ...layers import (
     AvgPool2d,
     BatchNorm2d,
@@ -18,7 +20,7 @@ from .rules import rule
 KERNEL_LAST = (3, 2, 0, 1)  # (KH, KW, C, O) to (O, C, KH, KW)
 
 
-def _windows(window: Window, size: tuple[int, ...]) -> dict[str, list[int]]:
+def _windows(window: Window, size: tuple[int, ...]) -> dict[str, Any]:
     """Return the attributes of a window over images of ``size``; what it needs beyond them is padding."""
     (top, left), (height, width) = window.padding, window.padded((size[0], size[1]))
     pads = [top, left, height - size[0] - top, width - size[1] - left]
@@ -42,7 +44,11 @@ def _(layer: ConvTranspose2d, x: Value, graph: Graph) -> Value:
     if layer.bias is not None:
         weights.append(graph.weight(layer.bias))
     window = layer.window
-    how = {"kernel_shape": list(window.kernel), "strides": list(window.stride), "pads": [*window.padding] * 2}
+    how: dict[str, Any] = {
+        "kernel_shape": list(window.kernel),
+        "strides": list(window.stride),
+        "pads": [*window.padding] * 2,
+    }
     y = graph.add("ConvTranspose", graph.to_channels_first(x).name, *weights, **how)
     return Value(y, (*layer.output((x.shape[0], x.shape[1])), layer.out_channels), True)
 

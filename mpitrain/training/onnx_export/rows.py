@@ -11,7 +11,7 @@ from .rules import rule
 def dense(layer: Linear, x: str, graph: Graph) -> str:
     """Return x w + b of rows (..., C)."""
     y: str = graph.add("MatMul", x, graph.weight(layer.weight))
-    return y if layer.bias is None else graph.add("Add", y, graph.weight(layer.bias))  # type: ignore[no-any-return]
+    return y if layer.bias is None else graph.add("Add", y, graph.weight(layer.bias))
 
 
 @rule(Linear)

@@ -30,7 +30,7 @@ def emit(layer: Layer, x: Value, graph: Graph) -> Value:
         If it has none; a subclass with a forward of its own may do something else than its base.
     """
     for kind in type(layer).__mro__:
-        if kind in RULES and type(layer).forward is kind.forward:  # type: ignore[attr-defined]
+        if kind in RULES and type(layer).forward is kind.forward:
             return RULES[kind](layer, x, graph)
     raise NoRule(layer)
 

@@ -17,7 +17,8 @@ from ..directory.trained_model import TrainedModel, softmax
 from .ensemble import Member, outputs_of
 from .files import Columns
 
-SCORES = 1 << 22  # that are in memory at once
+SCORES, USERS, ROWS = 1 << 16, 64, 4096
+"""Sizes of a piece, the same on any number of ranks: products of as many threads round alike."""
 NUM_BEST = 10
 
 
@@ -49,8 +50,7 @@ def recommended(
         if count >= users.items.size:
             raise UserError(f"--top is {count}, but the model knows {users.items.size - 1:,} items")
     whole = members[0].evaluator.has_whole_model
-    mine = share(len(users), world.rank, world.size) if whole else slice(0, len(users))
-    best = [_best(scores, users, rows, count) for rows, scores in _scores(members, users, mine, world)]
+    best = [_best(scores, users, rows, count) for rows, scores in _scores(members, users, world)]
     parts = [part for of_rank in (world.all_gather(best) if whole else [best]) for part in of_rank]
     user, rank, item, score = np.concatenate([np.empty((4, 0)), *parts], axis=1)
     columns = users.found.columns
@@ -90,13 +90,19 @@ def _check_members(members: Sequence[Member], place: str, world: World) -> Train
     return first
 
 
-def _scores(members: Sequence[Member], users: Users, mine: slice, world: World) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield (users, scores (n, I)) of some users at a time; code 0, which is no item, has no score."""
+def _scores(members: Sequence[Member], users: Users, world: World) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield (users, scores (n, I)) of this rank's pieces, of all where ranks divide the model.
+
+    Code 0, which is no item, has no score.
+    """
     run = members[0].run
     pairs, num_items = run.signature.num_outputs <= 2, users.items.size
-    step = max(1, SCORES // num_items)
-    for start in range(mine.start, mine.stop, step):
-        rows = slice(start, min(start + step, mine.stop))
+    step = max(1, min(USERS, SCORES // num_items))
+    starts = range(0, len(users), step)
+    if members[0].evaluator.has_whole_model:
+        starts = starts[share(len(starts), world.rank, world.size)]
+    for start in starts:
+        rows = slice(start, min(start + step, len(users)))
         if not pairs:
             yield rows, softmax(_outputs(members, users.x[rows], world))
             continue
@@ -123,5 +129,6 @@ def _all_outputs(members: Sequence[Member], x: np.ndarray, world: World) -> np.n
     """Return the outputs of all samples on every rank, of which each computes its share (collective)."""
     if not members[0].evaluator.has_whole_model:
         return _outputs(members, x, world)
-    mine = _outputs(members, x[share(len(x), world.rank, world.size)], world)
-    return np.concatenate(world.all_gather(mine))
+    starts = range(0, len(x), ROWS)
+    mine = [_outputs(members, x[k : k + ROWS], world) for k in starts[share(len(starts), world.rank, world.size)]]
+    return np.concatenate([part for of_rank in world.all_gather(mine) for part in of_rank])
