@@ -3,16 +3,17 @@
 Shapes: N samples, K classes.
 """
 
+from abc import abstractmethod
+
 import numpy as np
 
 from .base import GatheredMetric, class_rows
 
 
-class AUC(GatheredMetric):
-    """Area under the ROC curve, by ranks (Mann and Whitney 1947); ties count half.
+class OneAgainstTheRest(GatheredMetric):
+    """A metric of the ranking of samples by the score of a class: of class 1 of two, or the mean over all classes.
 
-    Two classes: of class 1 against class 0. More: the mean over classes of one against the rest (Fawcett 2006, section
-    9), of those classes that have samples and are not all samples; NaN if there is none, or if an output is NaN.
+    Classes without a value are left out of the mean; NaN if there is no other, or if an output is NaN.
 
     Scores are log odds, log(p / (1 - p)) of the softmax p: ordered as p, but without ties where p rounds to 1. They
     are computed in float64 and rounded to float32, so that equal ones are equal whatever the order of the classes.
@@ -26,14 +27,30 @@ class AUC(GatheredMetric):
         super().update(*class_rows(outputs, targets, weights))
 
     def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
-        """Return the mean area."""
+        """Return the mean over classes."""
         if np.isnan(outputs).any():
             return float("nan")
         classes = [1] if self.num_outputs == 2 else range(self.num_outputs)
         odds = LogOdds(outputs)
-        areas = [area_under_roc(odds(k), targets == k, weights) for k in classes]
-        defined = [area for area in areas if not np.isnan(area)]
+        values = [self.of_class(odds(k), targets == k, weights) for k in classes]
+        defined = [value for value in values if not np.isnan(value)]
         return float(np.mean(defined)) if defined else float("nan")
+
+    @abstractmethod
+    def of_class(self, scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float:
+        """Return the value for (N,) scores of samples, of which some are ``positive``; NaN if it has none."""
+
+
+class AUC(OneAgainstTheRest):
+    """Area under the ROC curve, by ranks (Mann and Whitney 1947); ties count half.
+
+    Two classes: of class 1 against class 0. More: the mean over classes of one against the rest (Fawcett 2006, section
+    9), of those classes that have samples and are not all samples. See ``OneAgainstTheRest``.
+    """
+
+    def of_class(self, scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float:
+        """Return the area."""
+        return area_under_roc(scores, positive, weights)
 
 
 class LogOdds:

@@ -5,40 +5,27 @@ Shapes: N samples, K classes.
 
 import numpy as np
 
-from .auc import LogOdds
-from .base import GatheredMetric, class_rows
+from .auc import OneAgainstTheRest
 
 
-class AveragePrecision(GatheredMetric):
+class AveragePrecision(OneAgainstTheRest):
     """Average precision: the sum over scores of (R_n - R_{n-1}) P_n, as scikit-learn has it; equal scores are one step.
 
     P_n and R_n are precision and recall where samples with the n-th largest score or a larger one count as found; there
     is no interpolation between them, which is too optimistic (Davis and Goadrich 2006, "The relationship between
     precision-recall and ROC curves"; Manning et al. 2008, "Introduction to information retrieval", section 8.4).
 
-    Two classes: of class 1. More: the mean over classes of one against the rest, of those classes that have samples;
-    NaN if there is none, or if an output is NaN. Scores are those of ``AUC``, and so is the memory.
+    Two classes: of class 1. More: the mean over classes of one against the rest, of those that have samples. See
+    ``OneAgainstTheRest``.
     """
-
-    task = "classification"
 
     def __init__(self, num_outputs: int):
         super().__init__(num_outputs)
         self.name = "ap"
 
-    def update(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> None:
-        """Keep a copy of the outputs."""
-        super().update(*class_rows(outputs, targets, weights))
-
-    def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
-        """Return the mean over classes."""
-        if np.isnan(outputs).any():
-            return float("nan")
-        classes = [1] if self.num_outputs == 2 else range(self.num_outputs)
-        odds = LogOdds(outputs)
-        each = [average_precision(odds(k), targets == k, weights) for k in classes]
-        defined = [one for one in each if not np.isnan(one)]
-        return float(np.mean(defined)) if defined else float("nan")
+    def of_class(self, scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float:
+        """Return the average precision."""
+        return average_precision(scores, positive, weights)
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float:

@@ -391,9 +391,9 @@ class TrainedModel:
 
 
 def softmax(outputs: np.ndarray) -> np.ndarray:
-    """Return the probabilities (N, K) of outputs (N, K)."""
-    exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True, initial=-np.inf))
-    probabilities: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
+    """Return the probabilities (..., K) of outputs (..., K)."""
+    exponentials = np.exp(outputs - outputs.max(axis=-1, keepdims=True, initial=-np.inf))
+    probabilities: np.ndarray = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return probabilities
 
 

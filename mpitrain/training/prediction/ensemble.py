@@ -15,7 +15,7 @@ from ...data.pixels import as_classes
 from ...data.sampler import share
 from ...device import Device
 from ...errors import UserError
-from ..directory.trained_model import TrainedModel
+from ..directory.trained_model import TrainedModel, softmax
 from ..scoring.evaluation import Evaluator, hiding
 from ..scoring.scores import Scoring
 
@@ -92,7 +92,7 @@ def mean_outputs(members: Sequence[Member], outputs: Sequence[np.ndarray]) -> np
     first = members[0].run.target_normalizer
     if first is None:
         total = sum(
-            _softmax(each if member.order is None else each[..., member.order])
+            softmax((each if member.order is None else each[..., member.order]).astype(np.float64))
             for member, each in zip(members, outputs, strict=True)
         )
         found: np.ndarray = np.log(np.maximum(np.asarray(total) / len(members), LEAST)).astype(np.float32)
@@ -103,13 +103,6 @@ def mean_outputs(members: Sequence[Member], outputs: Sequence[np.ndarray]) -> np
         values.append(member.run.target_normalizer.inverse(each))
     mean: np.ndarray = (np.mean(values, axis=0) - first.mean) / first.std
     return mean
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    logits = logits.astype(np.float64)
-    found: np.ndarray = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    found /= found.sum(axis=-1, keepdims=True)
-    return found
 
 
 def outputs_of(
