@@ -99,6 +99,12 @@ class SweepSpec:
     parameters: tuple[Parameter, ...] = ()
 
     @property
+    def parts(self) -> set[str]:
+        """Parameters that are parts of texts in [train], and no options of their own."""
+        texts = [value for value in self.base.values() if isinstance(value, str)]
+        return {hole for text in texts for hole in _holes(text, self.name)}
+
+    @property
     def by_epochs(self) -> bool:
         """True if trials are trained by parts, and which goes on depends on the others."""
         return self.method in ("asha", "pbt")
@@ -126,7 +132,8 @@ class SweepSpec:
         """
         places = setting_places()
         settings = {name: _filled(value, values) for name, value in self.base.items()}
-        settings |= {key: value for name, value in values.items() if (key := name.replace("-", "_")) in places}
+        options = {name.replace("-", "_"): value for name, value in values.items() if name not in self.parts}
+        settings |= {key: value for key, value in options.items() if key in places}
         if seed:
             settings["seed"] = settings.get("seed", self.default.run.seed) + seed
         if fold is not None:
@@ -224,7 +231,7 @@ def _base(given: Mapping[str, Any], where: str) -> tuple[Config, dict[str, Any]]
 def _check(spec: SweepSpec, where: str) -> None:
     """Check the parameters by their names, and what goes with a method."""
     places, names = setting_places(), [one.name for one in spec.parameters]
-    holes = {hole for value in spec.base.values() if isinstance(value, str) for hole in _holes(value, where)}
+    holes = spec.parts
     for hole in sorted(holes - set(names)):
         raise UserError(f"{where}: [train] has {{{hole}}}, but there is no such parameter; {suggest(hole, names)}")
     for place, one in enumerate(spec.parameters):

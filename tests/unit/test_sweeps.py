@@ -99,6 +99,13 @@ def test_grid_points_of_ranges():
         Parameter("lr", low=0.0, high=1.0).grid()
 
 
+def test_a_part_of_a_text_is_no_option_of_its_own():
+    """--dropout is an option of mlp, too, which a text with options refuses."""
+    spec = sweep("grid", train="model = 'mlp:dropout={dropout}'", parameters="dropout = [0.25]\nlr = [0.5]")
+    config = spec.config({"dropout": 0.25, "lr": 0.5})
+    assert (config.model.name, config.model.dropout, config.optimizer.lr) == ("mlp:dropout=0.25", 0.0, 0.5)
+
+
 def test_settings_of_trials():
     train = "model = 'mlp:dropout={d}'\nseed = 5"
     spec = sweep("grid", "kfold = 3\nseeds = 2", train, "d = [0.1]\nbatch-size = [32]\nwidths = [[8, 4]]")
