@@ -1,6 +1,5 @@
 """ONNX files of models: raw samples in, outputs in the units of the data out."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ...data.files import write_atomically
 from ...data.matching.signature import Signature
 from ...data.normalize import Normalizer
 from ...errors import UserError
+from ...json_text import to_json
 from ...layers import Layer
 from ...layers.embedding import sample_dtype
 from ...models.adapt import places
@@ -162,4 +162,4 @@ def _facts(signature: Signature) -> dict[str, str]:
         facts["categories"] = [None if one is None else one.facts() for one in signature.categories]
     if signature.encoding is not None:
         facts["encoding"] = signature.encoding.facts()
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items() if value}
+    return {key: value if isinstance(value, str) else to_json(value) for key, value in facts.items() if value}
