@@ -392,6 +392,17 @@ def sgd(draw, run):
     return results
 
 
+@covers("pair_products", "pair_products_dv")
+def pairs(draw, run):
+    results = []
+    for shape in ((0, 3, 4), (1, 1, 1), (5, 7, 16), (3, 27, 33)):
+        v, p, dv = draw.normal(*shape), draw.empty(shape[0], shape[1], shape[1]), draw.empty(*shape)
+        run("pair_products", v, p)
+        run("pair_products_dv", draw.normal(*p.shape), v, dv)
+        results += [p, dv]
+    return results
+
+
 @covers("adagrad_update")
 def adagrad(draw, run):
     made = block(draw, 1)

@@ -1,10 +1,11 @@
 """Layers of recommenders: a network for the columns of numbers, dot products of vectors, codes of bounded size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ..context import Context
+from ..ops.pairs import pair_products, pair_products_dv
 from .base import Layer, empty_gradient
 
 
@@ -74,17 +75,24 @@ class DotInteraction(Layer):
     def __init__(self, num_vectors: int, size: int, *, keeps_first: bool = True):
         self.num_vectors, self.size, self.first = num_vectors, size, size if keeps_first else 0
         self.num_outputs = self.first + num_vectors * (num_vectors - 1) // 2
-        self._pairs = np.tril_indices(num_vectors, -1)
+
+    def _rows(self) -> Iterator[tuple[int, slice]]:
+        """Yield each vector but the first, and the places in y of its products with those before it."""
+        start = self.first
+        for row in range(1, self.num_vectors):
+            yield row, slice(start, start + row)
+            start += row
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the first vector and the products."""
         n, count = len(x), self.num_vectors
         v = ctx[self] = x.reshape(n, count, self.size)
         products: np.ndarray = ctx.lend(self, "products", (n, count, count))
-        np.matmul(v, v.swapaxes(1, 2), out=products)
+        pair_products(v, products)
         y: np.ndarray = ctx.lend(self, "y", (n, self.num_outputs))
         y[:, : self.first] = x[:, : self.first]
-        y[:, self.first :] = products[:, self._pairs[0], self._pairs[1]]
+        for row, places in self._rows():
+            y[:, places] = products[:, row, :row]
         return y
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
@@ -94,10 +102,10 @@ class DotInteraction(Layer):
         v, n, count = ctx[self], len(dy), self.num_vectors
         products: np.ndarray = ctx.backward.lend(self, "dp", (n, count, count))
         products[...] = 0
-        products[:, self._pairs[0], self._pairs[1]] = dy[:, self.first :]
-        products[:, self._pairs[1], self._pairs[0]] = dy[:, self.first :]
+        for row, places in self._rows():
+            products[:, row, :row] = products[:, :row, row] = dy[:, places]
         dx: np.ndarray = ctx.backward.lend(self, "dx", (n, count, self.size))
-        np.matmul(products, v, out=dx)
+        pair_products_dv(products, v, dx)
         found: np.ndarray = dx.reshape(n, count * self.size)
         found[:, : self.first] += dy[:, : self.first]
         return found

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..device import device_of
 from .dispatch import op
 from .window import Pair, Window, interior, padded, tap
 from .workspace import workspace
@@ -96,7 +97,7 @@ def scale_by_pixels(y: np.ndarray, window: Window, size: Pair) -> None:
     """Multiply each of ``y`` (N, OH, OW, C) by KH KW / the number of pixels of images of ``size`` under its window."""
     lines = [_shares(window, size, dim, y.shape[1 + dim]) for dim in (0, 1)]
     factors = np.multiply.outer(*lines).astype(y.dtype)
-    np.multiply(y, np.asarray(factors[..., None], like=y), out=y)
+    np.multiply(y, device_of(y).from_host(factors[..., None]), out=y)
 
 
 def _shares(window: Window, size: Pair, dim: int, outputs: int) -> np.ndarray:

@@ -12,14 +12,21 @@ from mpitrain.layers import (
     GELU,
     AvgPool2d,
     BatchNorm2d,
+    ColumnEmbeddings,
+    Concat,
     Conv2d,
     ConvTranspose2d,
+    DenseBlock,
+    DotInteraction,
+    DotProduct,
     Dropout,
     Embedding,
     Experts,
+    FirstColumn,
     FirstToken,
     Flatten,
     GlobalAvgPool,
+    HashedColumns,
     Layer,
     LayerNorm,
     Linear,
@@ -27,6 +34,8 @@ from mpitrain.layers import (
     MaxPool2d,
     MixtureOfExperts,
     MultiHeadAttention,
+    NeuralFactorization,
+    OnNumbers,
     PatchEmbedding,
     PostNormBlock,
     PreNormBlock,
@@ -35,6 +44,7 @@ from mpitrain.layers import (
     Residual,
     RMSNorm,
     Sequential,
+    SideBySide,
     Sigmoid,
     SiLU,
     SkipConcat,
@@ -42,6 +52,7 @@ from mpitrain.layers import (
     Tanh,
     TiedHead,
     TokenEmbedding,
+    UserHistory,
 )
 
 
@@ -125,6 +136,24 @@ CASES = {
     "experts, balanced by bias": Case(
         lambda: MixtureOfExperts(Experts(5, 20, 30, SwiGLU(), False), 1, balance="bias"), (3, 40, 20)
     ),
+    "branches": Case(lambda: Concat(Linear(9, 4), Sequential(Linear(9, 5), ReLU())), (6, 9)),
+    "dense block": Case(
+        lambda: DenseBlock(*(Sequential(BatchNorm2d(c), ReLU(), Conv2d(c, 3, 3, padding=1)) for c in (4, 7)), growth=3),
+        (2, 5, 6, 4),
+    ),
+    "mean pool, without padding": Case(lambda: AvgPool2d(3, 2, 1, count_include_pad=False), (2, 9, 8, 5)),
+    "columns": Case(lambda: ColumnEmbeddings((7, 5), 3), (30, 2), 5),
+    "hashed columns": Case(lambda: Sequential(HashedColumns((50, 5), 7), ColumnEmbeddings((7, 5), 3)), (30, 2), 5),
+    "interactions": Case(lambda: Sequential(Linear(9, 12), DotInteraction(4, 3)), (30, 9)),
+    "numbers": Case(lambda: OnNumbers(Sequential(Linear(4, 3), ReLU()), 4), (30, 9)),
+    "factors": Case(lambda: Sequential(ColumnEmbeddings((7, 7), 4), DotProduct(3)), (30, 2), 7),
+    "factors, two outputs": Case(lambda: Sequential(Linear(5, 6), DotProduct(3, biases=False, num_outputs=2)), (30, 5)),
+    "side by side": Case(lambda: SideBySide(Linear(4, 3), Linear(5, 2), 4), (30, 9)),
+    "neural factors": Case(
+        lambda: Sequential(Linear(5, 14), NeuralFactorization(3, Sequential(Linear(8, 4), ReLU()))), (30, 5)
+    ),
+    "history": Case(lambda: UserHistory(Embedding(9, 4), Embedding(9, 3)), (6, 5), 9),
+    "first column": Case(lambda: Sequential(FirstColumn(), Embedding(9, 4)), (6, 5), 9),
     "attention, one head": Case(lambda: MultiHeadAttention(9, 1, bias=False), (3, 7, 9)),
 }
 

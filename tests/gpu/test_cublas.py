@@ -113,6 +113,7 @@ PARTS = {
     "facts of rows of tokens: comparisons and sums of integers": {"row_lengths", "packed_sequences"},
     "sums over the memory of one node": {"sum_sources"},
     "waits, and needs no product": {"sum_of_squares"},
+    "passes of CuPy's over arrays, without a product": {"adagrad_update", "soft_cross_entropy", "scale_by_pixels"},
 }
 
 
@@ -126,6 +127,8 @@ SUSPECT = re.compile(rf"\.({'|'.join(NAMES)})\b|\s@\s")
 HOST = {  # products of arrays of the host
     "collectives/price/curve.py",
     "comm/measure/link_survey.py",
+    "data/audio/features.py",
+    "data/audio/resample.py",
     "kernels/bench/contenders.py",
     "kernels/check.py",
     "models/adapt.py",

@@ -10,14 +10,21 @@ from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
 from tests.gpu.transformer import LENGTH, VOCABULARY, transformer
 
+DENSE = ("densenet", "densenet121", "densenet161", "densenet169", "densenet201")
 SHAPES = {
     "mlp": (20,),
     "lenet": (28, 28, 1),
     "convnet": (8, 8, 1),
-    **dict.fromkeys(("resnet8", "resnet20", "resnet32", "resnet56"), (8, 8, 3)),
+    **dict.fromkeys(("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"), (8, 8, 3)),
     **dict.fromkeys(("resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), (19, 16, 3)),
     "vit": (8, 8, 3),
     "unet": (8, 8, 3),
+    "audio-convnet": (20, 16, 1),
+    **dict.fromkeys(("vgg", "vgg11", "vgg13", "vgg16", "vgg19", "alexnet", "googlenet", "mobilenet_v1"), (32, 32, 3)),
+    "inception_v3": (35, 35, 3),
+    **dict.fromkeys(DENSE, (16, 16, 3)),
+    "dlrm": (4,),
+    **dict.fromkeys(("mf", "ncf", "two-tower"), (2,)),
     **dict.fromkeys(("gpt", "llama", "bert"), (LENGTH,)),
 }
 SMALL = {"depth": 2, "width": 12, "heads": 2}  # instead of the sizes of the transformers
@@ -26,6 +33,16 @@ OPTIONS = {
     **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), THIN),
     "resnet": THIN | {"halve_first": True, "stride_in_1x1": True},
     "unet": {"depth": 2, "width": 4},
+    "audio-convnet": {"channels": (4, 5, 6), "width": 7},
+    "vgg": {"convolutions": (1, 1), "channels": (6, 8), "hidden": 12},
+    **{name: {"channels": (4,) * 5, "hidden": 12} for name in ("vgg11", "vgg13", "vgg16", "vgg19")},
+    "alexnet": {"width": 0.1, "hidden": 12, "small_images": True},
+    "googlenet": {"width": 0.06, "small_images": True},
+    "mobilenet_v1": {"width": 0.1, "small_images": True},
+    "inception_v3": {"width": 0.04, "small_images": True},
+    **{key: {"blocks": (2, 1), "growth": 3, "small_images": True} for key in DENSE},
+    "dlrm": {"categories": (0, 9, 7, 0), "size": 3, "bottom": (5,), "top": (6,)},
+    **{key: {"categories": (9, 9)} for key in ("mf", "ncf", "two-tower")},
     "vit": SMALL,
     "gpt": SMALL | {"vocabulary": VOCABULARY},
     "llama": SMALL | {"vocabulary": VOCABULARY, "kv_heads": 1, "hidden": 16},
@@ -48,6 +65,11 @@ def make(name, batch, **options):
         tokens[-1, 5:] = PAD
         return models.build(name, shape, 4, **options), tokens, rng.integers(0, 4, batch)
     x = rng.standard_normal((batch, *shape)).astype(np.float32)
+    if "categories" in options:
+        codes = [rng.integers(0, size, batch) if size else rng.standard_normal(batch) for size in options["categories"]]
+        x = np.stack(codes, axis=1).astype(np.float32 if 0 in options["categories"] else np.int64)
+    if name in ("mf", "ncf", "two-tower"):
+        return models.build(name, shape, 2, **options), x, rng.integers(0, 2, batch)
     targets = rng.integers(0, 4, (batch, *shape[:2]) if name == "unet" else batch)
     return models.build(name, shape, 4, **options), x, targets
 
