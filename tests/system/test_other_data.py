@@ -148,7 +148,8 @@ def test_resuming_finds_columns_by_name(mpitrain, cut, tmp_path):
     assert "column 'new' is not among the model's, and ignored" in out
     write_table(tmp_path / "train.csv", columns=("a", "c"))
     code, _, err = mpitrain(2, "--resume", "cut", "--epochs", 4)
-    assert (code, "column 1 was 'b' and is now 'c'" in one_sentence(err)) == (2, True)
+    assert code == 2
+    assert one_sentence(err).endswith("train.csv has no column 'b'; its columns are 'a', 'c', 'y'")
 
 
 def test_a_checkpoint_of_an_older_version(mpitrain, cut, tmp_path):

@@ -103,10 +103,15 @@ def find_columns(
             f"it has {say_columns(found)}"
         )
     known = set(wanted)
-    extra = [name for name in found if name not in known]
-    notes = (f"{where}: {say_columns(extra)} {'is' if len(extra) == 1 else 'are'} not among the model's, and ignored",)
+    notes = say_ignored([name for name in found if name not in known], where)
     places = [place_of[name] for name in wanted]
-    return (None if tuple(found) == tuple(wanted) else places), notes if extra else ()
+    return (None if tuple(found) == tuple(wanted) else places), notes
+
+
+def say_ignored(names: Sequence[str], where: str) -> tuple[str, ...]:
+    """Return a note on columns that a model does not take, if there are any."""
+    verb = "is" if len(names) == 1 else "are"
+    return (f"{where}: {say_columns(names)} {verb} not among the model's, and ignored",) if names else ()
 
 
 def recode(x: np.ndarray, categories: Sequence[Category | None], signature: Signature, where: str) -> np.ndarray:

@@ -10,13 +10,14 @@ from ..build import build_dataset
 from ..dataset import CLASSIFICATION, Dataset
 from ..draw import Draws, split_rows, validation_rows
 from ..files import file
+from ..matching.conform import say_ignored
 from .cells import Kind, Role
 from .encoded import EncodedTable, Part, Room
 from .encoding import Encoding
 from .features import feature_roles, settle_all
 from .findings import doubts, one_hot_partners
 from .fit import encoded, fit_encoding, missing_notes, roles_of
-from .options import CsvOptions, parse_csv_source
+from .options import CsvOptions, parse_csv_source, split_names
 from .stored import is_large, stored
 from .table import Table, begin_table, open_table, read_rows
 from .target import Target, merge_classes, read_one_hot, read_target
@@ -81,6 +82,8 @@ def read_table(
     notes = [*target.notes, *notes_on(table)]
     if encoding is None:
         settle_all(table)
+    else:
+        notes += _notes_on_others(table, encoding)
     feature_roles(table)
     if encoding is None:
         encoding, more = fit_encoding(table, _rows_to_train_on(target.y, table, draws))
@@ -97,6 +100,13 @@ def read_table(
         notes += [*notes_on(second), *missing_notes(second, encoding)]
     names = ",".join(table.targets), target.class_names, tuple(notes)
     return EncodedTable(table.name, target.task, tuple(parts), encoding, *names)
+
+
+def _notes_on_others(table: Table, encoding: Encoding) -> tuple[str, ...]:
+    """Return a note on columns that are neither encoded nor left out by an option."""
+    dropped = [name for value in table.options.drop for name in split_names(value, table.columns)]
+    known = {*encoding.columns, *table.targets, *table.index, *dropped}
+    return say_ignored([name for name in table.columns if name not in known], str(table.path))
 
 
 def _rows_to_train_on(y: np.ndarray, table: Table, draws: Draws) -> np.ndarray:
