@@ -109,7 +109,7 @@ class Mailbox:
         try:
             failed = self._comm.Get_failed()
             self._comm.Ack_failed()
-        except (MPI.Exception, NotImplementedError):
+        except (MPI.Exception, NotImplementedError):  # mpi4py's error for an MPI library without ULFM, such as MPICH
             return frozenset()
         own = self._comm.Get_group()
         self.lost = frozenset(failed.Translate_ranks(None, own))

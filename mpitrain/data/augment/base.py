@@ -47,7 +47,7 @@ class Augmentation(ABC):
 
         Only called where ``moves_pixels``.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # those with ``moves_pixels`` override it, and no other is asked: see above
 
 
 class Pairs(NamedTuple):
