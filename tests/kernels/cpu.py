@@ -25,7 +25,7 @@ from mpitrain.kernels import SOURCES
 
 ROOT = Path(__file__).parents[2]
 KERNELS = SOURCES
-SHIM = Path(__file__).parent / "shim"
+SHIM = KERNELS / "shim"
 BUILT = ROOT / "build" / "kernels"
 COMPILER = shutil.which("g++")
 FLAGS = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing"]
