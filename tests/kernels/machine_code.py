@@ -48,8 +48,24 @@ class MachineCode:
         Of the ways through it, this is the shortest of those that meet ``wanted`` most often.
         """
         is_core = [opcode.startswith(core) for opcode in self.opcodes]
-        loops = [(target, i) for i, target in self._jumps.items() if target < i and any(is_core[target:i])]
-        first, last = min(loops, key=lambda loop: loop[1] - loop[0])
+        loops = [(first, last) for first, last in self._loops() if any(is_core[first:last])]
+        return self._way(*min(loops, key=lambda loop: loop[1] - loop[0]), wanted)
+
+    def turns(self, **wanted: int) -> list[Counter]:
+        """Return a turn of each loop that has so many instructions of these kinds: LDG=4, or LDG_E_128=4.
+
+        They are loops without loops in them, in the order of the code.
+        """
+        kinds = {name.replace("_", "."): count for name, count in wanted.items()}
+        loops = self._loops()
+        inner = [a for a in loops if not any(a != b and a[0] <= b[0] and b[1] <= a[1] for b in loops)]
+        ways = [self._way(first, last, tuple(kinds)) for first, last in sorted(inner)]
+        return [way for way in ways if all(count_of(way, kind) == count for kind, count in kinds.items())]
+
+    def _loops(self) -> list[tuple[int, int]]:
+        return [(target, i) for i, target in self._jumps.items() if target < i]
+
+    def _way(self, first: int, last: int, wanted: str | tuple[str, ...]) -> Counter:
         best: dict[int, tuple[int, int]] = {last: (0, 0)}
         ahead: dict[int, int] = {}
         for i in range(last - 1, first - 1, -1):
@@ -68,6 +84,11 @@ class MachineCode:
         ends = self.opcodes[i].startswith(("BRA", "EXIT", "RET"))
         conditional = self.instructions[i].startswith("@") or re.match(r"BRA\S* !?U?P", self.instructions[i])
         return jump if ends and not conditional else [*jump, i + 1]
+
+
+def count_of(way: Counter, kind: str) -> int:
+    """Return how many instructions of a way are of this kind."""
+    return sum(count for opcode, count in way.items() if opcode.startswith(kind))
 
 
 def _write(path: Path, text: str) -> None:
