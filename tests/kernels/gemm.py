@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mpitrain.device import Im2colMap
 from tests.kernels import cpu
 from tests.kernels.cpu import Kernels
 from tests.kernels.products import EPILOGUES, Buffer, Case, Product, Variant
@@ -36,11 +37,16 @@ def launch_tiles(kernels: Kernels, variant: Variant, case: Case, product: Produc
 TENSOR_MAP = np.dtype(
     [
         ("base", np.uint64),
-        ("size", np.uint64, 3),
-        ("stride", np.uint64, 3),
+        ("size", np.uint64, 4),
+        ("stride", np.uint64, 4),
         ("box", np.uint32, 3),
         ("element_bytes", np.uint32),
-    ]
+        ("im2col", np.int32),
+        ("lower", np.int32, 2),
+        ("upper", np.int32, 2),
+        ("step", np.int32, 2),
+    ],
+    align=True,
 )
 
 
@@ -54,9 +60,20 @@ def tensor_map(buffer: Buffer, box: tuple[int, int]) -> np.ndarray:
 def shim_map(
     base: int, element_bytes: int, size: Sequence[int], stride: Sequence[int], box: Sequence[int]
 ) -> np.ndarray:
+    """Return struct TensorMap of kernels/shim/hopper.h for boxes of matrices."""
     record = np.zeros((), TENSOR_MAP)
     record["base"], record["element_bytes"] = base, element_bytes
-    record["size"], record["stride"], record["box"] = size, stride, (*box, 1)
+    record["size"], record["stride"], record["box"] = (*size, 1), (*stride, 0), (*box, 1)
+    return record
+
+
+def shim_im2col_map(planned: Im2colMap) -> np.ndarray:
+    """Return the same struct for the windows of a convolution."""
+    record = np.zeros((), TENSOR_MAP)
+    record["base"], record["element_bytes"] = planned.address, planned.element_bytes
+    record["size"], record["stride"] = planned.size, (planned.element_bytes, *planned.strides)
+    record["box"], record["im2col"] = (*planned.box, 1), 1
+    record["lower"], record["upper"], record["step"] = planned.lower, planned.upper, planned.step
     return record
 
 
