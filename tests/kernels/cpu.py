@@ -88,20 +88,23 @@ def build_here(
     """Build for the CPU, whatever the options of the tests."""
     text = (folder / name).read_text()
     if edit is not None:
-        text = _with_headers(text, set())
+        text = with_headers(text)
         broken = edit(text)
         assert broken != text, "the edit of the kernel changed nothing"
         text = broken
     return Kernels(_library(name, text, folder, tuple(sorted(macros.items())), edit is None), text, macros)
 
 
-def _with_headers(text: str, known: set[str]) -> str:
+def with_headers(text: str, known: set[str] | None = None) -> str:
+    """Return a text with the headers of common/ in it, each once, in place of their includes."""
+    known = set() if known is None else known
+
     def header(match: re.Match) -> str:
         name = match[1].removeprefix("common/")
         if name in known:
             return ""
         known.add(name)
-        return _with_headers((KERNELS / "common" / name).read_text(), known)
+        return with_headers((KERNELS / "common" / name).read_text(), known)
 
     return re.sub(r'^#include "((?:common/)?\w+\.cuh)"$', header, text, flags=re.M)
 
