@@ -253,7 +253,7 @@ class ShimDevice(Device):
             planned.address,
             planned.element_bytes,
             planned.size,
-            (planned.element_bytes, planned.row_bytes, planned.matrix_bytes),
+            (planned.element_bytes, *planned.strides),
             planned.box,
         )
 
