@@ -21,7 +21,7 @@ struct Mbarrier {
 struct TensorCopy {
   char* to;
   TensorMap map;  // a copy: parameters of a kernel outlive its threads
-  int first[3];
+  int first[4];
   char* barrier;
   unsigned ctas;  // a bit for each block of the cluster that gets it
 };
@@ -84,21 +84,23 @@ void mbarrier_wait(const void* at, unsigned parity) {
   }
 }
 
-void start_tensor_copy(void* to, const TensorMap* map, int x, int y, int z, void* barrier, unsigned ctas) {
-  const size_t bytes = size_t(map->box[0]) * map->box[1] * map->box[2] * map->element_bytes;
+void start_tensor_copy(void* to, const TensorMap* map, unsigned rank, const int (&first)[4], void* barrier,
+                       unsigned ctas) {
+  const size_t bytes = size_t(map->box[0]) * map->box[1] * map->box[2] * map->box[3] * map->element_bytes;
+  if (rank != map->rank) block.fail("a tensor copy by a map with another number of dims");
   if (map->box[0] * map->element_bytes != 128) block.fail("a row of the box is not the 128 bytes of the swizzle");
   if (reinterpret_cast<uintptr_t>(to) % 1024) block.fail("the target of a tensor copy is not aligned to 1024 bytes");
   if (reinterpret_cast<uintptr_t>(map->base) % 16 || (map->size[1] > 1 && map->stride[1] % 16) ||
-      (map->size[2] > 1 && map->stride[2] % 16) || map->box[1] > 256)
+      (map->size[2] > 1 && map->stride[2] % 16) || (map->size[3] > 1 && map->stride[3] % 16) || map->box[1] > 256)
     block.fail("a tensor map that cuTensorMapEncodeTiled would refuse");
   for (unsigned cta = 0; cta < block.num_ctas; cta++)
     if (ctas >> cta & 1) {
       char* target = in_cta(to, cta);
-      const char* first = block.ctas[cta].dynamic_shared;
-      if (target < first || target + bytes > first + block.shared_bytes)
+      const char* shared = block.ctas[cta].dynamic_shared;
+      if (target < shared || target + bytes > shared + block.shared_bytes)
         block.fail("a tensor copy reaches beyond the shared memory");
       memset(target, 0xFF, bytes);
-      tensor_copies.push_back({target, *map, {x, y, z}, in_cta(barrier, cta), ctas});
+      tensor_copies.push_back({target, *map, {first[0], first[1], first[2], first[3]}, in_cta(barrier, cta), ctas});
     }
 }
 
@@ -109,18 +111,23 @@ bool land_a_copy(Random& random) {
   tensor_copies.pop_back();
   const TensorMap& map = copy.map;
   char* to = copy.to;
-  for (uint32_t z = 0; z < map.box[2]; z++)
-    for (uint32_t y = 0; y < map.box[1]; y++)
-      for (uint32_t x = 0; x < map.box[0]; x++, to += map.element_bytes) {
-        const uint64_t at[3] = {uint64_t(copy.first[0] + int64_t(x)), uint64_t(copy.first[1] + int64_t(y)),
-                                uint64_t(copy.first[2] + int64_t(z))};  // negative is large: outside as well
-        if (at[0] < map.size[0] && at[1] < map.size[1] && at[2] < map.size[2]) {
-          const char* from = map.base + at[0] * map.element_bytes + at[1] * map.stride[1] + at[2] * map.stride[2];
-          memcpy(swizzled(to), from, map.element_bytes);
-        } else {
-          memset(swizzled(to), 0, map.element_bytes);
-        }
-      }
+  const uint32_t rows = map.box[1] * map.box[2] * map.box[3];
+  for (uint32_t row = 0; row < rows; row++) {
+    const char* from = map.base;
+    bool inside = true;
+    for (uint32_t dim = 1, rest = row; dim < 4; rest /= map.box[dim++]) {
+      const uint64_t at = uint64_t(copy.first[dim] + int64_t(rest % map.box[dim]));  // negative is large: outside too
+      inside = inside && at < map.size[dim];
+      from += at * map.stride[dim];
+    }
+    for (uint32_t x = 0; x < map.box[0]; x++, to += map.element_bytes) {
+      const uint64_t at = uint64_t(copy.first[0] + int64_t(x));
+      if (inside && at < map.size[0])
+        memcpy(swizzled(to), from + at * map.stride[0], map.element_bytes);
+      else
+        memset(swizzled(to), 0, map.element_bytes);
+    }
+  }
   Mbarrier& barrier = mbarrier_at(copy.barrier);
   barrier.bytes -= int(to - copy.to);
   turn_if_complete(barrier);

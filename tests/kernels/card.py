@@ -94,13 +94,15 @@ class Kernels:
 
     def _planned(self, shim_map: np.ndarray, buffers: Buffers) -> TensorMap:
         """Return the map for the device; where there is nothing to read, the driver still requires one element."""
+        rank = int(shim_map["rank"])
         return TensorMap(
             buffers.address(int(shim_map["base"])),
             int(shim_map["element_bytes"]),
-            tuple(max(1, int(x)) for x in shim_map["size"]),
+            tuple(max(1, int(x)) for x in shim_map["size"][:rank]),
             int(shim_map["stride"][1]),
             int(shim_map["stride"][2]),
             (int(shim_map["box"][0]), int(shim_map["box"][1])),
+            int(shim_map["stride"][3]),
         )
 
 
