@@ -29,7 +29,7 @@ __device__ __forceinline__ void prefetch_tensor_map(const TensorMap* map) {
 
 __device__ __forceinline__ void tensor_copy(void* to, const TensorMap* map, int x, int y, int z, Barrier* barrier) {
 #ifdef CUDA_ON_CPU
-  on_cpu::start_tensor_copy(to, map, x, y, z, barrier, 1u << on_cpu::block.current->cta);
+  on_cpu::start_tensor_copy(to, map, 3, {x, y, z, 0}, barrier, 1u << on_cpu::block.current->cta);
 #else
   asm volatile(
       "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];"
@@ -38,11 +38,25 @@ __device__ __forceinline__ void tensor_copy(void* to, const TensorMap* map, int 
 #endif
 }
 
+// A box of a map of four dims: (along a row, row, matrix, batch of them), such as (element, token, head, sample).
+__device__ __forceinline__ void tensor_copy(void* to, const TensorMap* map, int x, int y, int z, int w,
+                                            Barrier* barrier) {
+#ifdef CUDA_ON_CPU
+  on_cpu::start_tensor_copy(to, map, 4, {x, y, z, w}, barrier, 1u << on_cpu::block.current->cta);
+#else
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(shared_address(to)),
+      "l"(map), "r"(x), "r"(y), "r"(z), "r"(w), "r"(shared_address(barrier))
+      : "memory");
+#endif
+}
+
 // The same box to the same place in each block of the cluster whose bit is set, counted at the barrier of each.
 __device__ __forceinline__ void tensor_copy_multicast(void* to, const TensorMap* map, int x, int y, int z,
                                                       Barrier* barrier, unsigned short blocks) {
 #ifdef CUDA_ON_CPU
-  on_cpu::start_tensor_copy(to, map, x, y, z, barrier, blocks);
+  on_cpu::start_tensor_copy(to, map, 3, {x, y, z, 0}, barrier, blocks);
 #else
   asm volatile(
       "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "

@@ -69,7 +69,7 @@ void check_window(const TensorMap& map, const int (&first)[4], int offset_w, int
 
 void start_copy(void* to, const TensorMap& map, std::array<int, 4> first, std::array<int, 2> offset, void* barrier,
                 unsigned ctas) {
-  const size_t bytes = size_t(map.box[0]) * map.box[1] * map.box[2] * map.element_bytes;
+  const size_t bytes = size_t(map.box[0]) * map.box[1] * map.box[2] * map.box[3] * map.element_bytes;
   for (unsigned cta = 0; cta < block.num_ctas; cta++)
     if (ctas >> cta & 1) {
       char* target = in_cta(to, cta);
@@ -100,9 +100,11 @@ char* land_row(const TensorMap& map, char* to, int first, const std::array<int64
 
 char* land_box(const TensorCopy& copy) {
   char* to = copy.to;
-  for (int64_t z = 0; z < copy.map.box[2]; z++)
-    for (int64_t y = 0; y < copy.map.box[1]; y++)
-      to = land_row(copy.map, to, copy.first[0], {copy.first[1] + y, copy.first[2] + z, 0});
+  const uint32_t* box = copy.map.box;
+  for (int64_t row = 0; row < int64_t(box[1]) * box[2] * box[3]; row++)
+    to = land_row(copy.map, to, copy.first[0],
+                  {copy.first[1] + row % box[1], copy.first[2] + row / box[1] % box[2],
+                   copy.first[3] + row / box[1] / box[2]});
   return to;
 }
 
@@ -161,10 +163,11 @@ void mbarrier_wait(const void* at, unsigned parity) {
   }
 }
 
-void start_tensor_copy(void* to, const TensorMap* map, int x, int y, int z, void* barrier, unsigned ctas) {
-  if (map->im2col) block.fail("a tiled copy by the map of im2col");
+void start_tensor_copy(void* to, const TensorMap* map, unsigned rank, const int (&first)[4], void* barrier,
+                       unsigned ctas) {
+  if (map->im2col || rank != map->rank) block.fail("a tensor copy by a map with another number of dims");
   check_map(*map, to);
-  start_copy(to, *map, {x, y, z, 0}, {0, 0}, barrier, ctas);
+  start_copy(to, *map, {first[0], first[1], first[2], first[3]}, {0, 0}, barrier, ctas);
 }
 
 void start_im2col_copy(void* to, const TensorMap* map, const int (&first)[4], int offset_w, int offset_h, void* barrier,

@@ -2,11 +2,13 @@
 
 ``cpu.py`` is both a product and the oracle, ``cuda.py`` offers the same interface over CuPy, ``discovery.py`` finds the
 GPUs that a rank can see, ``assignment.py`` gives each rank its GPU, ``tensor_map.py`` describes arrays to a copy
-engine, ``cublas.py`` and ``nccl.py`` are peers to measure against, ``buffers.py`` and ``loans.py`` are memory that is
+engine, ``bf16.py`` is the type of arrays in bf16, ``cublas.py`` and ``nccl.py`` are peers to measure against,
+``buffers.py`` and ``loans.py`` are memory that is
 used again.
 """
 
 from .assignment import GpuSlot, VisibleGpus, assign, notes
+from .bf16 import bfloat16, is_bf16
 from .buffers import Blocks, Buffers, Overlay
 from .cpu import ALIGNMENT, CPU, Device, Event, Graph, Stream, device_of, register
 from .discovery import cublas_error, discover, open_cublas, open_device, open_gpu
@@ -29,9 +31,11 @@ __all__ = [
     "TensorMap",
     "VisibleGpus",
     "assign",
+    "bfloat16",
     "cublas_error",
     "device_of",
     "discover",
+    "is_bf16",
     "notes",
     "open_cublas",
     "open_device",

@@ -12,6 +12,7 @@ import cupy
 import numpy as np
 
 from ..errors import CubinError
+from .bf16 import widened
 from .clusters import max_active_clusters
 from .cpu import Device, Event, Graph, Stream, register
 from .tensor_map import Im2colMap, TensorMap, encode
@@ -149,9 +150,8 @@ class CudaDevice(Device):
         return cupy.asarray(array)
 
     def to_host(self, array: Any) -> np.ndarray:
-        """Return a copy of ``array`` on the host; waits for the GPU."""
-        host: np.ndarray = cupy.asnumpy(array)
-        return host
+        """Return a copy of ``array`` on the host, in fp32 if it is bf16; waits for the GPU."""
+        return widened(cupy.asnumpy(array))
 
     def synchronize_current(self) -> None:
         """Return when all work is done that was queued on the stream of this thread's computations."""

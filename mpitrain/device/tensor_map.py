@@ -22,16 +22,17 @@ INTERLEAVE_NONE, SWIZZLE_128B, PROMOTION_L2_256B, FILL_ZEROS = 0, 3, 3, 0
 
 @dataclass(frozen=True)
 class TensorMap:
-    """A batch of matrices, and the box that one copy fetches: dims are (elements of a row, rows, matrices).
+    """A batch of matrices, and the box that one copy fetches: dims are (elements of a row, rows, matrices), and where
+    there are four, (elements of a row, rows, matrices, batches of them).
 
     Attributes
     ----------
     address : int
     element_bytes : int
         2 for bf16, 4 for fp32.
-    size : (columns, rows, matrices)
-    row_bytes, matrix_bytes : int
-        Distance from one row to the next, and from one matrix to the next.
+    size : (columns, rows, matrices) or (columns, rows, matrices, batches)
+    row_bytes, matrix_bytes, batch_bytes : int
+        Distance from one row to the next, from one matrix to the next, and from one batch to the next.
     box : (columns, rows)
         Its row is 128 bytes wide; the copy permutes pieces of 16 bytes within it (swizzle).
 
@@ -43,15 +44,23 @@ class TensorMap:
 
     address: int
     element_bytes: int
-    size: tuple[int, int, int]
+    size: tuple[int, ...]
     row_bytes: int
     matrix_bytes: int
     box: tuple[int, int]
+    batch_bytes: int = 0
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes from one to the next of each dim but the first."""
+        return (self.row_bytes, self.matrix_bytes, self.batch_bytes)[: len(self.size) - 1]
 
     def __post_init__(self) -> None:
-        if self.address % 16 or self.row_bytes % 16 or self.matrix_bytes % 16:
+        if len(self.size) not in (3, 4):
+            raise ValueError(f"a tensor map must have three or four dims: {self}")
+        if any(place % 16 for place in (self.address, *self.strides)):
             raise ValueError(f"a tensor map's address and strides must be multiples of 16 bytes: {self}")
-        if min(self.size) < 1 or max(self.size) > 2**32 or max(self.row_bytes, self.matrix_bytes) >= 2**40:
+        if min(self.size) < 1 or max(self.size) > 2**32 or not all(0 <= apart < 2**40 for apart in self.strides):
             raise ValueError(
                 f"a tensor map must have 1 to 2**32 elements each way, less than 2**40 bytes apart: {self}"
             )
@@ -144,8 +153,12 @@ def encode(planned: TensorMap | Im2colMap) -> np.ndarray:
 
 def _tiled(planned: TensorMap) -> tuple[str, tuple[Any, ...]]:
     """Return the driver's function, and its arguments from the strides to the element strides."""
-    strides = (ctypes.c_uint64 * 2)(planned.row_bytes, planned.matrix_bytes)
-    return "cuTensorMapEncodeTiled", (strides, (ctypes.c_uint32 * 3)(*planned.box, 1), (ctypes.c_uint32 * 3)(1, 1, 1))
+    rank = len(planned.size)
+    return "cuTensorMapEncodeTiled", (
+        (ctypes.c_uint64 * (rank - 1))(*planned.strides),
+        (ctypes.c_uint32 * rank)(*planned.box, *[1] * (rank - 2)),
+        (ctypes.c_uint32 * rank)(*[1] * rank),
+    )
 
 
 def _im2col(planned: Im2colMap) -> tuple[str, tuple[Any, ...]]:

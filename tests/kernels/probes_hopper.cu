@@ -30,6 +30,20 @@ extern "C" __global__ void copy_a_box(const TensorMap map, int x, int y, int z, 
   for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[i] = box[i];
 }
 
+extern "C" __global__ void copy_a_box_4d(const TensorMap map, int x, int y, int z, int w, int bytes,
+                                         unsigned char* out) {
+  DYNAMIC_SHARED(shared);
+  unsigned char* box = align_to_swizzle(shared);
+  Barrier* landed = reinterpret_cast<Barrier*>(box + bytes);
+  init(landed, 1);
+  if (threadIdx.x == 0) {
+    barrier_expect(landed, bytes);
+    tensor_copy(box, &map, x, y, z, w, landed);
+  }
+  barrier_wait(landed, 0);
+  for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[i] = box[i];
+}
+
 // Block 0 of a cluster of two sends a box to both.
 extern "C" __global__ void __cluster_dims__(2, 1, 1) copy_to_both(const TensorMap map, int bytes, unsigned char* out) {
   DYNAMIC_SHARED(shared);

@@ -56,6 +56,11 @@ def test_tensor_maps_that_no_driver_takes():
     for bad in ({"address": 4104}, {"row_bytes": 200}, {"size": (0, 30, 1)}, {"element_bytes": 4}):
         with pytest.raises(ValueError, match=r"a tensor map|a box"):
             TensorMap(**{**good, **bad}, box=(64, 128))
+    heads = {**good, "size": (80, 30, 4, 2), "matrix_bytes": 160}  # in packed rows, heads lie closer than tokens
+    assert TensorMap(**heads, box=(64, 128), batch_bytes=6240).strides == (208, 160, 6240)
+    for bad in ({"batch_bytes": 6248}, {"size": (80, 30)}, {"matrix_bytes": -160}):
+        with pytest.raises(ValueError, match="a tensor map"):
+            TensorMap(**{**heads, **bad}, box=(64, 128))
 
 
 WINDOWS = {
