@@ -15,7 +15,7 @@
 // threads of a row merge. All but the first and the last few elements of a row are moved 16 bytes at a time, wherever it
 // begins, and several such at a time, so that enough loads are under way.
 #include "common/elements.cuh"
-#include "common/exponential.cuh"
+#include "common/exp2.cuh"
 #include "common/row_threads.cuh"
 #include "common/shared.cuh"
 
