@@ -299,11 +299,17 @@ def cross_entropy(draw, run):
 
 @covers("cross_entropy_gradient")
 def cross_entropy_gradient(draw, run):
-    results = []
-    for m, k, smoothing, weighted in ((0, 3, 0.0, False), (50, 7, 0.0, False), (50, 70, 0.1, True)):
+    results, totals = [], None if draw.device is CPU else draw.empty(3)
+    for m, k, smoothing, weighted in (
+        (0, 3, 0.0, False),
+        (50, 7, 0.0, False),
+        (50, 70, 0.1, True),
+        (3, 4100, 0.0, False),
+    ):
         logits, targets = draw.normal(m, k), draw.integers(0, k, m)
-        totals = run("cross_entropy_gradient", logits, targets, smoothing, 2, draw.normal(k) ** 2 if weighted else None)
-        results += [draw.device.to_host(totals), logits]
+        weights = draw.normal(k) ** 2 if weighted else None
+        found = run("cross_entropy_gradient", logits, targets, smoothing, 2, weights, totals)
+        results += [draw.device.to_host(found), logits]
     return results
 
 
