@@ -60,7 +60,7 @@ class MachineCode:
         loops = self._loops()
         inner = [a for a in loops if not any(a != b and a[0] <= b[0] and b[1] <= a[1] for b in loops)]
         ways = [self._way(first, last, tuple(kinds)) for first, last in sorted(inner)]
-        return [way for way in ways if all(count_of(way, kind) == count for kind, count in kinds.items())]
+        return [way for way in ways if way and all(count_of(way, kind) == count for kind, count in kinds.items())]
 
     def _loops(self) -> list[tuple[int, int]]:
         return [(target, i) for i, target in self._jumps.items() if target < i]
@@ -74,6 +74,8 @@ class MachineCode:
                 ahead[i] = max(reached, key=best.__getitem__)
                 most, length = best[ahead[i]]
                 best[i] = most + self.opcodes[i].startswith(wanted), length - 1
+        if first not in best:  # it never comes back
+            return Counter()
         way = [first]
         while way[-1] != last:
             way.append(ahead[way[-1]])
