@@ -214,6 +214,34 @@ def batchnorm_passes(draw, run):
     return results
 
 
+@covers("add_layernorm", "add_layernorm_backward")
+def add_layernorm(draw, run):
+    results = []
+    for m, c in ((0, 3), (40, 21), (3, 320), (150, 32)):
+        x, w, dy, s, y, dx = (draw.normal(*shape) for shape in ((m, c), (c,), (m, c), (m, c), (m, c), (m, c)))
+        for residual in (None, draw.normal(m, c)):
+            into = x if residual is None else s
+            kept = run("add_layernorm", x, residual, w, draw.normal(c), 1e-5, into, y, draw.keep)
+            dw, db, more = draw.empty(c), draw.normal(c), None if residual is None else draw.normal(m, c)
+            run("add_layernorm_backward", dy.copy(), kept, w, Gradient(dw, False), Gradient(db, True), more, dx)
+            results += [into.copy(), y.copy(), dw, db, dx.copy()]
+    return results
+
+
+@covers("add_rmsnorm", "add_rmsnorm_backward")
+def add_rmsnorm(draw, run):
+    results = []
+    for m, c in ((0, 3), (40, 21), (3, 320), (150, 32)):
+        x, w, dy, s, y = (draw.normal(*shape) for shape in ((m, c), (c,), (m, c), (m, c), (m, c)))
+        for residual in (None, draw.normal(m, c)):
+            into = x if residual is None else s
+            kept = run("add_rmsnorm", x, residual, w, 1e-5, into, y, draw.keep)
+            dw, dx, more = draw.normal(c), dy.copy(), None if residual is None else draw.normal(m, c)
+            run("add_rmsnorm_backward", dx, kept, w, Gradient(dw, True), more, dx)
+            results += [into.copy(), y.copy(), dw, dx]
+    return results
+
+
 @covers("layernorm", "layernorm_dw", "layernorm_dx", "layernorm_gradients", "layernorm_backward")
 def layernorm(draw, run):
     results = []

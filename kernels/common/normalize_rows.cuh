@@ -6,6 +6,13 @@
 #pragma once
 #include "held_row.cuh"
 
+// x / c, given part = 1 / c: a product and its correction, since the rounding of 1 / c alone would show where a gradient is
+// the small difference of large means.
+__device__ __forceinline__ float mean_of(float x, int c, float part) {
+  const float near = x * part;
+  return fmaf(fmaf(-near, float(c), x), part, near);
+}
+
 struct NormalizeForward {
   const Element *x, *residual;  // residual null: s is x, and not written
   const float *w, *b;
@@ -40,7 +47,7 @@ __device__ __forceinline__ void normalize_forward(const NormalizeForward& to) {
     for (int p = 0; p < ROW_PIECES; p++)
 #pragma unroll
       for (int j = 0; j < PIECE; j++) mean += to_float(x.at[p].at[j]);
-    mean = Threads::sum(mean, sum_of) * to.part;
+    mean = mean_of(Threads::sum(mean, sum_of), c, to.part);
   }
 #pragma unroll
   for (int p = 0; p < ROW_PIECES; p++)
@@ -49,7 +56,7 @@ __device__ __forceinline__ void normalize_forward(const NormalizeForward& to) {
       const float off = to_float(x.at[p].at[j]) - mean;
       if (!CENTERED || place_of(p) + j < c) squares += off * off;
     }
-  const float r = 1 / sqrtf(Threads::sum(squares, squares_of) * to.part + to.eps);
+  const float r = 1 / sqrtf(mean_of(Threads::sum(squares, squares_of), c, to.part) + to.eps);
   if (Threads::lane() == 0) {
     if (CENTERED) to.mean[row] = mean;
     to.r[row] = r;
@@ -140,8 +147,8 @@ __device__ __forceinline__ void normalize_backward(const NormalizeBackward& from
         sum += w.at[p].at[j] * slope;
         dot += w.at[p].at[j] * slope * z;
       }
-    sum = CENTERED ? Threads::sum(sum, sum_of[turn]) * from.part : 0;
-    dot = Threads::sum(dot, dot_of[turn]) * from.part;
+    sum = CENTERED ? mean_of(Threads::sum(sum, sum_of[turn]), c, from.part) : 0;
+    dot = mean_of(Threads::sum(dot, dot_of[turn]), c, from.part);
 #pragma unroll
     for (int p = 0; p < ROW_PIECES; p++) {
       const auto dx = [=](float slope, float s, float w, float more) {

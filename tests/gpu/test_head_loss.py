@@ -11,7 +11,7 @@ from mpitrain.head_loss import HeadLoss, split_head
 from mpitrain.losses import SoftmaxCrossEntropy
 from tests.unit.test_head_loss import LOSSES, batch, separate, tied
 
-LAUNCHES = {"softmax_cross_entropy": 4, "column_sum": 4 + 4}  # for 4 chunks; column_sum: of losses, and of a bias
+LAUNCHES = {"softmax_cross_entropy": 4, "column_sum": 4 + 4 + 1}  # 4 chunks; sums of losses, of biases
 
 
 @pytest.fixture(autouse=True)
