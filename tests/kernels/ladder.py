@@ -25,7 +25,7 @@ def run(kernels: cpu.Kernels, name: str, m: int, n: int, k: int, seed: int) -> f
     factors = [buffer.values for buffer in (a, b)]
     if rung.boxes is not None:
         factors = [gemm.tensor_map(buffer, box) for buffer, box in zip((a, b), rung.boxes)]
-    plan = rung.plan(m, n)
+    plan = rung.plan(m, n, num_processors=3)
     kernels.launch(
         name,
         grid=plan.grid,
