@@ -1,4 +1,4 @@
-// Ladder 16, multicast: as rung 15, but two blocks, one below the other, fetch half of their columns of b each, for both
+// Ladder 16, multicast: as rung 15, but two blocks, one below the other, fetch half of their columns of b each
 // Arch: sm_90a
 // Shapes: a (M, K), b (K, N) bf16, out (M, N) fp32, row-major; rows of a and b at multiples of 16 bytes
 // Launch: a_map: boxes 64 x 128, b_map: boxes 64 x 64 (kernels/README.md); grid of as many blocks as run at once, two a

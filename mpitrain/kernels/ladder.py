@@ -34,6 +34,8 @@ class Rung:
         Barriers of each stage of a ring that the copy engine fills; 0 for a rung that takes arrays, not tensor maps.
     stays : bool
         Whether blocks stay for many tiles: as many run as there are multiprocessors.
+    stores : bool
+        Whether the copy engine writes out, by a tensor map in the place of its address.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Rung:
     inputs: str = "fp32"
     barriers: int = 0
     stays: bool = False
+    stores: bool = False
 
     @cached_property
     def kernel(self) -> Kernel:
@@ -64,6 +67,27 @@ class Rung:
         if not self.barriers:
             return 0
         return self._macro("STAGES", 1) * (sum(self.tile) * 2 * BOX + 8 * self.barriers) + 1024
+
+    @property
+    def title(self) -> str:
+        """Its number and its idea, as the file's first line has them."""
+        first = (SOURCES / "ladder" / f"{self.name}.cu").read_text().partition("\n")[0]
+        return first.removeprefix("// Ladder ").partition(":")[0]
+
+    @property
+    def number(self) -> int:
+        """Its place in the ladder."""
+        return int(self.name.split("_")[1])
+
+    @property
+    def depth(self) -> int:
+        """Elements of k in a step."""
+        return self._macro("TILE_K", 1)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether tiles are fetched while others are multiplied."""
+        return self._macro("STAGES", 1) > 1
 
     @cached_property
     def cluster(self) -> int:
