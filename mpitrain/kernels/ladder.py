@@ -86,7 +86,7 @@ class Rung:
 
     @property
     def overlaps(self) -> bool:
-        """Whether tiles are fetched while others are multiplied."""
+        """True if tiles are fetched while others are multiplied."""
         return self._macro("STAGES", 1) > 1
 
     @cached_property

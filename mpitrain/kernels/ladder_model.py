@@ -60,7 +60,7 @@ The clock is that of large products in bf16, below the highest one, 1.83 GHz, to
 
 
 class Code(NamedTuple):
-    """What the compiler made of a rung for sm_90a (tests/kernels/test_ladder.py compares it).
+    """A rung's code for sm_90a (tests/kernels/test_compile.py compares it).
 
     Attributes
     ----------
