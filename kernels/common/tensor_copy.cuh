@@ -3,7 +3,12 @@
 // The map, made on the host by cuTensorMapEncodeTiled, describes the matrix and the box: here dims are
 // (along a row, row, matrix of the batch), a row of the box is 128 bytes, and 16-byte pieces of it are permuted by the
 // row's number: piece p of row r is stored at p ^ r % 8. PTX ISA, "cp.async.bulk.tensor".
+//
+// The way back, tensor_store: threads write shared memory, each calls fence_async(), they meet at a barrier, and one of
+// them issues the stores and commits them as a group. It waits (tensor_stores_read) before that memory is written again.
+// What lies outside of the matrix is not written.
 #pragma once
+#include "async_proxy.cuh"
 #include "mbarrier.cuh"
 
 #ifdef CUDA_ON_CPU
@@ -44,5 +49,36 @@ __device__ __forceinline__ void tensor_copy_multicast(void* to, const TensorMap*
       "[%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(shared_address(to)),
       "l"(map), "r"(x), "r"(y), "r"(z), "r"(shared_address(barrier)), "h"(blocks)
       : "memory");
+#endif
+}
+
+// A box of shared memory, in the layout of tensor_copy, to the matrix.
+__device__ __forceinline__ void tensor_store(const TensorMap* map, int x, int y, int z, const void* from) {
+#ifdef CUDA_ON_CPU
+  on_cpu::start_tensor_store(map, x, y, z, from);
+#else
+  asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%1, %2, %3}], [%4];" ::"l"(map),
+               "r"(x), "r"(y), "r"(z), "r"(shared_address(from))
+               : "memory");
+#endif
+}
+
+// The stores of this thread since the last commit are a group.
+__device__ __forceinline__ void commit_tensor_stores() {
+#ifdef CUDA_ON_CPU
+  on_cpu::commit_tensor_stores();
+#else
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+#endif
+}
+
+// Wait until at most PENDING of this thread's newest groups still read shared memory. A thread that stored does it with
+// 0 before it ends: the memory is the block's only as long as the block lives.
+template <int PENDING>
+__device__ __forceinline__ void tensor_stores_read() {
+#ifdef CUDA_ON_CPU
+  on_cpu::wait_tensor_stores(PENDING);
+#else
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(PENDING) : "memory");
 #endif
 }

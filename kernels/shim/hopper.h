@@ -7,7 +7,10 @@
 // - an mbarrier that is used before it was initialised and fenced, or gets more arrivals than it counts, ends the launch;
 // - so does wgmma without a fence since the last wait (stricter than PTX, which wants one where registers were touched),
 //   with descriptors that its warp or warpgroup does not share, that reach beyond the shared memory, or whose layout is
-//   not a swizzle of 128 bytes; and a tensor copy whose target is not aligned for that swizzle.
+//   not a swizzle of 128 bytes; and a tensor copy whose target is not aligned for that swizzle;
+// - tensor stores and wgmma read shared memory as it was at the last fence_async(), or landing of a copy: bytes that a
+//   thread wrote after it are NaN to them. (PTX wants the fence of the thread that wrote; here that of any will do.)
+//   A store happens at the wait for it: bytes that have changed since its issue are NaN.
 #pragma once
 #include "block.h"
 
@@ -35,8 +38,13 @@ void mbarrier_arrive(const void* at, int bytes);
 void mbarrier_wait(const void* at, unsigned parity);
 void start_tensor_copy(void* to, const TensorMap* map, int x, int y, int z, void* barrier, unsigned ctas);
 void fence_registers();
-void start_product(uint64_t a, uint64_t b, bool a_k_contiguous, bool b_k_contiguous, bool add, bool is_bf16,
-                   float* sums, int columns);
+void fence_async();
+void start_tensor_store(const TensorMap* map, int x, int y, int z, const void* from);
+void commit_tensor_stores();
+void wait_tensor_stores(int pending);  // do the stores of all committed groups except the newest `pending`
+// rows: this lane's part of A, in place of the descriptor a; or null.
+void start_product(uint64_t a, const unsigned* rows, uint64_t b, bool a_k_contiguous, bool b_k_contiguous, bool add,
+                   bool is_bf16, float* sums, int columns);
 void commit_products();
 void wait_products(int pending);  // finish the products of all committed groups except the newest `pending`
 
