@@ -17,11 +17,13 @@
 #include <map>
 #include <utility>
 
+#include "observer.h"
 #include "running.h"
 
 namespace on_cpu {
 
 Block block;
+Observer* observer;
 
 namespace {
 
@@ -37,6 +39,8 @@ struct NamedBarrier {
   std::vector<int> waiting;
   int arrived = 0, count = 0;
 };
+
+const char* const SYNCTHREADS = "__syncthreads";
 
 struct BlockBarrier {
   std::vector<int> waiting;
@@ -59,8 +63,12 @@ bool runs(int number) {  // a thread of this block?
 }
 
 void release_barriers() {  // ended threads do not count
-  for (BlockBarrier& b : barriers)
-    if (int(b.waiting.size()) == b.alive) release(b.waiting);
+  for (BlockBarrier& b : barriers) {
+    if (int(b.waiting.size()) != b.alive) continue;
+    const int in_block = int(threads.size() / barriers.size());
+    if (observer && b.alive) observer->barrier(unsigned(&b - barriers.data()), b.line, in_block - b.alive);
+    release(b.waiting);
+  }
   if (int(at_cluster_barrier.size()) == alive) release(at_cluster_barrier);
 }
 
@@ -84,7 +92,11 @@ RunningThread* draw(Random& random) {
 
 std::string stuck() {
   std::map<std::string, int> where;
-  for (const RunningThread& t : threads) where[t.ended ? "at their end" : std::string("at ") + t.waits_at]++;
+  for (const RunningThread& t : threads) {
+    std::string at = t.ended ? "at their end" : std::string("at ") + t.waits_at;
+    if (!t.ended && t.waits_at == SYNCTHREADS) at += " on line " + std::to_string(barriers[t.cta].line);
+    where[at]++;
+  }
   std::string message = "a barrier never completes:";
   for (const auto& [what, count] : where) message += " " + std::to_string(count) + " threads " + what + ",";
   message.back() = ' ';
@@ -165,7 +177,7 @@ void Block::barrier(int line) {
     fail(("__syncthreads on lines " + std::to_string(b.line) + " and " + std::to_string(line) + " at once").c_str());
   b.waiting.push_back(current->number);
   release_barriers();
-  wait("__syncthreads");
+  wait(SYNCTHREADS);
 }
 
 void Block::cluster_barrier() {
@@ -200,6 +212,7 @@ const char* Block::gather(unsigned mask, const void* value, size_t bytes) {
   meeting.waiting.push_back(current->number);
   if (int(meeting.waiting.size()) == __builtin_popcount(mask)) {
     meeting.half ^= 1;
+    if (observer && !bytes) observer->warp_barrier(mask);
     release(meeting.waiting);
   }
   wait("a warp operation");
@@ -211,6 +224,10 @@ void Block::start_copy(void* to, const void* from, int bytes, int valid) {
     fail("an asynchronous copy is not aligned to its size");
   memset(to, 0xFF, bytes);
   me().copies.push_back({static_cast<char*>(to), static_cast<const char*>(from), bytes, valid, me().group});
+}
+
+void Block::atomic(const void* at, size_t bytes, const void* caller) {
+  if (observer) observer->atomic(at, bytes, caller);
 }
 
 void Block::commit_copies() { me().group++; }
@@ -225,6 +242,7 @@ void Block::wait_copies(int pending) {
     }
     memset(copy.to, 0, copy.bytes);
     memcpy(copy.to, copy.from, copy.valid);
+    if (observer) observer->copied(copy.to, copy.bytes);
   }
   t.copies.resize(left);
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "hopper.h"
+#include "observer.h"
 #include "running.h"
 
 namespace on_cpu {
@@ -51,6 +52,7 @@ int launch(void (*body)(), SharedMemory memory, unsigned cluster, const unsigned
       poison(ctas[c].async_view, ctas[c].async_view + shared_bytes);
     }
     poison(memory.begin, memory.end);
+    if (observer) observer->begin_block();
     failure = run(body, stacks, random);
     if (!failure.empty()) break;
   }

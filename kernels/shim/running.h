@@ -28,12 +28,12 @@ struct Product {
   std::vector<float> values;
 };
 
-// A tensor store on its way: what the async proxy saw of its box when it was issued.
+// A tensor store on its way: its box when it was issued, and as the async proxy saw it then.
 struct Store {
   const char* from;
-  std::vector<char> box, before;  // as seen by the async proxy, and by threads
+  std::vector<char> before, seen;
   TensorMap map;
-  int first[3], group;
+  int first[4], group;
 };
 
 struct RunningThread : Thread {

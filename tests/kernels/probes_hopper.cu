@@ -32,6 +32,20 @@ extern "C" __global__ void copy_a_box(const TensorMap map, int x, int y, int z, 
   for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[i] = box[i];
 }
 
+extern "C" __global__ void copy_a_box_4d(const TensorMap map, int x, int y, int z, int w, int bytes,
+                                         unsigned char* out) {
+  DYNAMIC_SHARED(shared);
+  unsigned char* box = align_to_swizzle(shared);
+  Barrier* landed = reinterpret_cast<Barrier*>(box + bytes);
+  init(landed, 1);
+  if (threadIdx.x == 0) {
+    barrier_expect(landed, bytes);
+    tensor_copy(box, &map, x, y, z, w, landed);
+  }
+  barrier_wait(landed, 0);
+  for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[i] = box[i];
+}
+
 // Block 0 of a cluster of two sends a box to both.
 extern "C" __global__ void __cluster_dims__(2, 1, 1) copy_to_both(const TensorMap map, int bytes, unsigned char* out) {
   DYNAMIC_SHARED(shared);
@@ -42,6 +56,38 @@ extern "C" __global__ void __cluster_dims__(2, 1, 1) copy_to_both(const TensorMa
   if (threadIdx.x == 0) {
     barrier_expect(landed, bytes);
     if (rank_in_cluster() == 0) tensor_copy_multicast(box, &map, 0, 0, 0, landed, 3);
+  }
+  barrier_wait(landed, 0);
+  for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[blockIdx.x * bytes + i] = box[i];
+}
+
+// The pixels under one tap of a few windows, as copy_a_box.
+extern "C" __global__ void copy_pixels(const TensorMap map, int channel, int w, int h, int image, int offset_w,
+                                       int offset_h, int bytes, unsigned char* early, unsigned char* out) {
+  DYNAMIC_SHARED(shared);
+  unsigned char* box = align_to_swizzle(shared);
+  Barrier* landed = reinterpret_cast<Barrier*>(box + bytes);
+  init(landed, 1);
+  if (threadIdx.x == 0) {
+    barrier_expect(landed, bytes);
+    im2col_copy(box, &map, {channel, w, h, image}, offset_w, offset_h, landed);
+    for (int i = 0; i < bytes; i++) early[i] = box[i];
+  }
+  barrier_wait(landed, 0);
+  for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[i] = box[i];
+}
+
+// Block 1 of a cluster of two sends pixels to both.
+extern "C" __global__ void __cluster_dims__(2, 1, 1)
+copy_pixels_to_both(const TensorMap map, int w, int h, int bytes, unsigned char* out) {
+  DYNAMIC_SHARED(shared);
+  unsigned char* box = align_to_swizzle(shared);
+  Barrier* landed = reinterpret_cast<Barrier*>(box + bytes);
+  init(landed, 1);
+  cluster_barrier();
+  if (threadIdx.x == 0) {
+    barrier_expect(landed, bytes);
+    if (rank_in_cluster() == 1) im2col_copy_multicast(box, &map, {0, w, h, 0}, 1, 2, landed, 3);
   }
   barrier_wait(landed, 0);
   for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[blockIdx.x * bytes + i] = box[i];

@@ -56,6 +56,21 @@ def test_boxes_are_swizzled_and_filled_with_zeros(probes, dtype, at):
     assert cpu.elsewhere or (early == 0xFF).all()
 
 
+@pytest.mark.parametrize("at", [(0, 0, 0, 0), (64, 8, 3, 1), (16, 28, 2, 0), (0, -4, 4, 1), (0, 0, 0, 2)])
+def test_boxes_of_heads_in_packed_rows(probes, at):
+    """Four dims: (element of a head, token, head, sample), whose strides are in no order."""
+    samples, tokens, heads, size = 2, 30, 4, 80
+    whole = np.random.default_rng(0).integers(0, 60000, (samples, tokens, 3, heads, size)).astype(np.uint16)
+    view, out = whole[:, :, 1].transpose(0, 2, 1, 3), np.zeros(16 * 128, np.uint8)
+    record = gemm.shim_map(view.ctypes.data, 2, view.shape[::-1], view.strides[::-1], (64, 16))
+    launch(probes, "copy_a_box_4d", record, *at, out.size, out, memory=[whole])
+    x, y, z, w = at
+    padded = np.zeros((tokens + 200, size + 200), np.uint16)
+    if z < heads and w < samples:
+        padded[100 : 100 + tokens, 100 : 100 + size] = view[w, z]
+    np.testing.assert_array_equal(out, swizzled(padded[100 + y : 116 + y, 100 + x : 164 + x]))
+
+
 def test_multicast_reaches_both_blocks(probes):
     buffer, record = images(np.uint16)
     out = np.zeros((2, 16 * 128), np.uint8)
@@ -93,6 +108,8 @@ def test_misused_copies_fail(probes):
         launch(probes, "copy_off_alignment", record, 16 * 128)
     with pytest.raises(cpu.Launch, match=r"before its tensor copies landed|before it was initialised"):
         launch(probes, "copy_nobody_awaits", record, 16 * 128, threads=1)
+    with pytest.raises(cpu.Launch, match="another number of dims"):
+        launch(probes, "copy_a_box_4d", record, 0, 0, 0, 0, 2048, np.zeros(2048, np.uint8))
     record["stride"][1] += 2
     with pytest.raises(cpu.Launch, match="would refuse"):
         launch(probes, "copy_a_box", record, 0, 0, 0, 2048, np.zeros(2048, np.uint8), np.zeros(2048, np.uint8))
