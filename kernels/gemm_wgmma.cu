@@ -21,10 +21,9 @@
 #include "common/cluster.cuh"
 #include "common/fragments.cuh"
 #include "common/gemm.cuh"
-#include "common/mbarrier.cuh"
+#include "common/ring.cuh"
 #include "common/tensor_copy.cuh"
 #include "common/types.cuh"
-#include "common/wgmma.cuh"
 
 #ifndef TILE_N
 #define TILE_N 256
@@ -40,11 +39,9 @@
 
 static_assert(INPUT_BF16 || (!TRANSPOSE_A && TRANSPOSE_B), "wgmma reads tf32 only where k is contiguous");
 
-constexpr int ROW_BYTES = 128;                           // of a box, as the swizzle requires
-constexpr int BOX = ROW_BYTES / sizeof(Input);           // elements of it
+constexpr int BOX = ROW_BYTES / sizeof(Input);           // elements of a row of it
 constexpr int TILE_K = BOX;
-constexpr int STEP_BYTES = 32;                           // of k, in one wgmma
-constexpr int CONSUMERS = 2, CONSUMER_WARPS = 4 * CONSUMERS, WARPGROUP = 128;
+constexpr int CONSUMERS = 2, CONSUMER_WARPS = 4 * CONSUMERS;
 constexpr int GROUP_M = TILE_M / CONSUMERS;              // rows of one consumer
 constexpr int A_BYTES = TILE_M * ROW_BYTES, B_BYTES = TILE_N * ROW_BYTES, STAGE_BYTES = A_BYTES + B_BYTES;
 
@@ -54,29 +51,7 @@ static_assert(CLUSTER == 1 || CLUSTER == 2, "tiles one below the other share B")
 static_assert(TILE_N % (64 * CLUSTER) == 0, "a block's share of B is whole boxes");
 static_assert(SHARED_BYTES <= 227 * 1024, "a block has at most 227 KB of shared memory");
 
-struct Stages {
-  unsigned char* tiles;  // of each stage A, then B
-  Barrier *full, *empty;
-
-  __device__ __forceinline__ explicit Stages(unsigned char* shared)
-      : tiles(align_to_swizzle(shared)),
-        full(reinterpret_cast<Barrier*>(tiles + STAGES * STAGE_BYTES)),
-        empty(full + STAGES) {}
-  __device__ __forceinline__ unsigned char* a(int stage) const { return tiles + stage * STAGE_BYTES; }
-  __device__ __forceinline__ unsigned char* b(int stage) const { return tiles + stage * STAGE_BYTES + A_BYTES; }
-};
-
-// The place in the ring of stages: producer and consumers go round it in step.
-struct Place {
-  int stage = 0;
-  unsigned phase = 0;
-  __device__ __forceinline__ void advance() {
-    if (++stage == STAGES) {
-      stage = 0;
-      phase ^= 1;
-    }
-  }
-};
+using Stages = Ring<STAGES, A_BYTES, B_BYTES, CLUSTER>;
 
 // The work of one cluster, piece by piece: a tile (for each block), a part of K, a matrix of the batch.
 struct Work {
@@ -114,7 +89,7 @@ __device__ __forceinline__ void produce(const Stages& stages, const TensorMap& a
                                         const Gemm<Input, Output>& gemm) {
   constexpr int SHARE = TILE_N / CLUSTER;  // of the columns of B
   const int rank = CLUSTER > 1 ? rank_in_cluster() : 0;
-  Place at;
+  Place<STAGES> at;
   for (Work work(gemm); work.left(gemm); work.advance()) {
     const TileOrigin origin = work.origin(gemm);
     const Depth depth = depth_of(gemm, work.split(gemm));
@@ -137,45 +112,14 @@ __device__ __forceinline__ void produce(const Stages& stages, const TensorMap& a
   }
 }
 
-// This warp has read the stage: arrive in every block of the cluster, since all producers write to it.
-__device__ __forceinline__ void release(const Stages& stages, int stage) {
-  const int lane = threadIdx.x % 32;
-  if (lane < CLUSTER) barrier_arrive(&stages.empty[stage], lane);
-}
-
-// sums = the products over `steps` tiles, in 64 rows that begin at row `first` of each.
-__device__ __forceinline__ void multiply(float (&sums)[TILE_N / 8][4], const Stages& stages, Place& at, int steps,
-                                         int first) {
-  constexpr int A_STEP = TRANSPOSE_A ? STEP_BYTES / sizeof(Input) * ROW_BYTES : STEP_BYTES;
-  constexpr int B_STEP = TRANSPOSE_B ? STEP_BYTES : STEP_BYTES / sizeof(Input) * ROW_BYTES;
-  int last = 0;
-  for (int step = 0; step < steps; step++) {
-    barrier_wait(&stages.full[at.stage], at.phase);
-    const auto a = wgmma_factor<!TRANSPOSE_A>(stages.a(at.stage) + first * ROW_BYTES, TILE_K * ROW_BYTES);
-    const auto b = wgmma_factor<TRANSPOSE_B>(stages.b(at.stage), TILE_K * ROW_BYTES);
-    wgmma_fence(sums);
-#pragma unroll
-    for (int i = 0; i < ROW_BYTES / STEP_BYTES; i++)
-      wgmma<INPUT_BF16, !TRANSPOSE_A, TRANSPOSE_B>(sums, wgmma_advance(a, i * A_STEP), wgmma_advance(b, i * B_STEP),
-                                                   step > 0 || i > 0);
-    wgmma_commit();
-    wgmma_wait<1>();  // these may still run; those of the step before have read their stage
-    if (step > 0) release(stages, last);
-    last = at.stage;
-    at.advance();
-  }
-  wgmma_wait(sums);
-  if (steps > 0) release(stages, last);
-}
-
 __device__ __forceinline__ void consume(const Stages& stages, const Gemm<Input, Output>& gemm) {
   const int consumer = threadIdx.x / WARPGROUP - 1, warp = threadIdx.x / 32 % 4;
-  Place at;
+  Place<STAGES> at;
   for (Work work(gemm); work.left(gemm); work.advance()) {
     const TileOrigin origin = work.origin(gemm);
     const int steps = num_steps(depth_of(gemm, work.split(gemm)));
     float sums[1][TILE_N / 8][4] = {};
-    multiply(sums[0], stages, at, steps, consumer * GROUP_M);
+    multiply<INPUT_BF16, !TRANSPOSE_A, TRANSPOSE_B>(sums[0], stages, at, steps, consumer * GROUP_M);
     const int row = origin.row + consumer * GROUP_M + warp * WARP_M;
     finish_fragments(gemm, work.index(gemm), work.split(gemm), row, origin.col, sums);
   }
@@ -189,11 +133,7 @@ gemm_wgmma(const __grid_constant__ TensorMap a_map, const __grid_constant__ Tens
   if (threadIdx.x == 0) {
     prefetch_tensor_map(&a_map);
     prefetch_tensor_map(&b_map);
-    for (int i = 0; i < STAGES; i++) {
-      barrier_init(&stages.full[i], 1);
-      barrier_init(&stages.empty[i], CONSUMER_WARPS * CLUSTER);
-    }
-    barrier_init_fence();
+    stages.init(CONSUMER_WARPS);
   }
   if (CLUSTER > 1)
     cluster_barrier();

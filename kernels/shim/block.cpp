@@ -17,11 +17,13 @@
 #include <map>
 #include <utility>
 
+#include "observer.h"
 #include "running.h"
 
 namespace on_cpu {
 
 Block block;
+Observer* observer;
 
 namespace {
 
@@ -33,9 +35,17 @@ struct Meeting {
   alignas(16) char values[2][WARP][GATHER_BYTES];
 };
 
+struct NamedBarrier {
+  std::vector<int> waiting;
+  int arrived = 0, count = 0;
+};
+
+const char* const SYNCTHREADS = "__syncthreads";
+
 struct BlockBarrier {
   std::vector<int> waiting;
   int line = 0, alive = 0;
+  NamedBarrier named[16];
 };
 
 std::vector<RunningThread> threads;
@@ -53,8 +63,12 @@ bool runs(int number) {  // a thread of this block?
 }
 
 void release_barriers() {  // ended threads do not count
-  for (BlockBarrier& b : barriers)
-    if (int(b.waiting.size()) == b.alive) release(b.waiting);
+  for (BlockBarrier& b : barriers) {
+    if (int(b.waiting.size()) != b.alive) continue;
+    const int in_block = int(threads.size() / barriers.size());
+    if (observer && b.alive) observer->barrier(unsigned(&b - barriers.data()), b.line, in_block - b.alive);
+    release(b.waiting);
+  }
   if (int(at_cluster_barrier.size()) == alive) release(at_cluster_barrier);
 }
 
@@ -78,7 +92,11 @@ RunningThread* draw(Random& random) {
 
 std::string stuck() {
   std::map<std::string, int> where;
-  for (const RunningThread& t : threads) where[t.ended ? "at their end" : std::string("at ") + t.waits_at]++;
+  for (const RunningThread& t : threads) {
+    std::string at = t.ended ? "at their end" : std::string("at ") + t.waits_at;
+    if (!t.ended && t.waits_at == SYNCTHREADS) at += " on line " + std::to_string(barriers[t.cta].line);
+    where[at]++;
+  }
   std::string message = "a barrier never completes:";
   for (const auto& [what, count] : where) message += " " + std::to_string(count) + " threads " + what + ",";
   message.back() = ' ';
@@ -91,7 +109,7 @@ void start(void (*body)(), Stacks& stacks) {
   threads.assign(count, {});
   warps.assign(warps_in_block * block.num_ctas, {});
   ready.assign(warps.size(), {});
-  barriers.assign(block.num_ctas, {{}, 0, in_block});
+  barriers.assign(block.num_ctas, {{}, 0, in_block, {}});
   at_cluster_barrier.clear();
   failure.clear();
   alive = count;
@@ -159,13 +177,27 @@ void Block::barrier(int line) {
     fail(("__syncthreads on lines " + std::to_string(b.line) + " and " + std::to_string(line) + " at once").c_str());
   b.waiting.push_back(current->number);
   release_barriers();
-  wait("__syncthreads");
+  wait(SYNCTHREADS);
 }
 
 void Block::cluster_barrier() {
   at_cluster_barrier.push_back(current->number);
   release_barriers();
   wait("a cluster barrier");
+}
+
+void Block::named_barrier(int name, int count, bool waits) {
+  if (name < 1 || name > 15) fail("a named barrier is not one of 1 to 15");
+  gather(~0u, "", 0);  // a warp arrives as one
+  NamedBarrier& b = barriers[current->cta].named[name];
+  if (b.arrived == 0) b.count = count;
+  if (count != b.count) fail("threads disagree on the count of a named barrier");
+  if (waits) b.waiting.push_back(current->number);
+  if (++b.arrived == count) {
+    b.arrived = 0;
+    release(b.waiting);
+  }
+  if (waits) wait("a named barrier");
 }
 
 const char* Block::gather(unsigned mask, const void* value, size_t bytes) {
@@ -180,6 +212,7 @@ const char* Block::gather(unsigned mask, const void* value, size_t bytes) {
   meeting.waiting.push_back(current->number);
   if (int(meeting.waiting.size()) == __builtin_popcount(mask)) {
     meeting.half ^= 1;
+    if (observer && !bytes) observer->warp_barrier(mask);
     release(meeting.waiting);
   }
   wait("a warp operation");
@@ -191,6 +224,10 @@ void Block::start_copy(void* to, const void* from, int bytes, int valid) {
     fail("an asynchronous copy is not aligned to its size");
   memset(to, 0xFF, bytes);
   me().copies.push_back({static_cast<char*>(to), static_cast<const char*>(from), bytes, valid, me().group});
+}
+
+void Block::atomic(const void* at, size_t bytes, const void* caller) {
+  if (observer) observer->atomic(at, bytes, caller);
 }
 
 void Block::commit_copies() { me().group++; }
@@ -205,12 +242,14 @@ void Block::wait_copies(int pending) {
     }
     memset(copy.to, 0, copy.bytes);
     memcpy(copy.to, copy.from, copy.valid);
+    if (observer) observer->copied(copy.to, copy.bytes);
   }
   t.copies.resize(left);
 }
 
 void Block::end_thread() {
   if (!me().copies.empty()) fail("a thread ends before its asynchronous copies have landed");
+  if (!me().stores.empty()) fail("a thread ends before its tensor stores have read shared memory");
   if (!me().products.empty()) fail("a thread ends before it has waited for its wgmma");
   me().ended = true;
   alive--;

@@ -24,6 +24,7 @@ struct Thread {
 struct Cta {
   dim3 index;
   char* dynamic_shared = nullptr;
+  char* async_view = nullptr;  // of that memory: what tensor stores and wgmma see of it
 };
 
 class Block {
@@ -41,9 +42,11 @@ class Block {
   void fail(const char* message);
   void barrier(int line);
   void cluster_barrier();
+  void named_barrier(int name, int count, bool waits);
   // What each lane of `mask` passed, by lane; valid until this lane's next meeting under the same mask.
   const char* gather(unsigned mask, const void* value, size_t bytes);
   void start_copy(void* to, const void* from, int bytes, int valid);  // the last bytes - valid are zeros
+  void atomic(const void* at, size_t bytes, const void* caller);  // tells the observer
   void commit_copies();
   void wait_copies(int pending);  // land the copies of all committed groups except the newest `pending`
   void end_thread();

@@ -108,20 +108,26 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
   for (int i = 0; i < on_cpu::WARP; i++) found |= unsigned((mask >> i & 1) && all.of[i] != 0) << i;
   return found;
 }
+
+// One fiber runs at a time, so nothing more is needed for an atomic operation. The observer hears of it as of one: a
+// function that is not instrumented tells it the address and the caller.
+#define ON_CPU_ATOMIC(name, changed)                                                            \
+  template <class T>                                                                            \
+  __attribute__((noinline, no_sanitize("thread"))) T name(T* to, std::common_type_t<T> value) { \
+    on_cpu::block.atomic(to, sizeof(T), __builtin_return_address(0));                           \
+    const T old = *to;                                                                          \
+    *to = changed;                                                                              \
+    return old;                                                                                 \
+  }
+ON_CPU_ATOMIC(atomicAdd, old + value)
+ON_CPU_ATOMIC(atomicSub, old - value)
+ON_CPU_ATOMIC(atomicExch, value)
+ON_CPU_ATOMIC(atomicMax, old < value ? value : old)
+ON_CPU_ATOMIC(atomicMin, value < old ? value : old)
 template <class T>
-T atomicAdd(T* to, std::common_type_t<T> value) {  // one fiber runs at a time
-  const T old = *to;
-  *to = old + value;
-  return old;
-}
-template <class T>
-T atomicMax(T* to, std::common_type_t<T> value) {
-  const T old = *to;
-  *to = max(old, value);
-  return old;
-}
-template <class T>
-T atomicCAS(T* to, std::common_type_t<T> expected, std::common_type_t<T> value) {
+__attribute__((noinline, no_sanitize("thread"))) T atomicCAS(T* to, std::common_type_t<T> expected,
+                                                            std::common_type_t<T> value) {
+  on_cpu::block.atomic(to, sizeof(T), __builtin_return_address(0));
   const T old = *to;
   if (old == expected) *to = value;
   return old;

@@ -13,6 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .. import cpu_kernels
+from .bf16 import bfloat16
 from .buffers import Buffers
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
@@ -78,7 +79,7 @@ class Device:
     compute : Stream
         The stream on which ops run.
     precision : str
-        Precision of matrix products: fp32; on a GPU also tf32 or bf16.
+        fp32; on a GPU also tf32 (of matrix products) or bf16 (of these, of activations and their gradients).
     threads : int
         Cores that this process may use.
     blas_threads : int
@@ -101,6 +102,11 @@ class Device:
         self.threads = self.blas_threads = os.cpu_count() or 1  # BLAS's own default
         self.compute = Stream()
         self._local = threading.local()
+
+    @property
+    def activation_dtype(self) -> "np.dtype[Any]":
+        """The type of activations and of their gradients: bf16 in that precision, else fp32."""
+        return bfloat16() if self.precision == "bf16" else np.dtype(np.float32)
 
     def use_threads(self, count: int) -> None:
         """Use ``count`` cores in this process, by the kernels in C or, without them, by BLAS."""
@@ -157,7 +163,7 @@ class Device:
         return array
 
     def to_host(self, array: Any) -> np.ndarray:
-        """Return ``array`` as a NumPy array (itself on the CPU); waits for the device."""
+        """Return ``array`` as a NumPy array (itself on the CPU), in fp32 if it is bf16; waits for the device."""
         return np.asarray(array)
 
     def copy_to_host(self, host: np.ndarray, array: Any) -> None:

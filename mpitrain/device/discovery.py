@@ -37,11 +37,12 @@ def discover(asked: str, node: int) -> VisibleGpus:
 
 
 def open_device(slot: GpuSlot, precision: str = "fp32") -> Device:
-    """Return the device of ``slot``; ``precision`` applies to matrix products on a GPU."""
+    """Return the device of ``slot``; ``precision`` is that of a GPU (``Device.precision``)."""
     if slot.number is None:
         return CPU
     device: Device = importlib.import_module(".cuda", __package__).CudaDevice(slot.number)
     device.precision = precision
+    assert device.activation_dtype  # if not, now is the time to say it
     return device
 
 

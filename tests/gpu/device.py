@@ -15,7 +15,8 @@ from collections import Counter
 
 import numpy as np
 
-from mpitrain.device import Device, Graph, register
+from mpitrain.device import Device, Graph, Im2colMap, is_bf16, register
+from mpitrain.device.bf16 import widened
 from tests.gpu.arrays import CAPTURED, MISSING, Array, HiddenSync, unwrap
 from tests.kernels import cpu, gemm
 from tests.late import LateEvent, LateStream
@@ -162,10 +163,10 @@ class ShimDevice(Device):
 
     def to_host(self, array):
         if not isinstance(array, Array):
-            return np.asarray(array)
+            return widened(np.asarray(array))
         self.refuse_in_capture("reading an array")
         self.syncs += 1
-        return array.memory.copy()
+        return widened(array.memory.copy())
 
     def stream(self):
         return CopyStream(self)
@@ -248,11 +249,13 @@ class ShimDevice(Device):
         return None
 
     def tensor_map(self, planned):
+        if isinstance(planned, Im2colMap):
+            return gemm.shim_im2col_map(planned)
         return gemm.shim_map(
             planned.address,
             planned.element_bytes,
             planned.size,
-            (planned.element_bytes, planned.row_bytes, planned.matrix_bytes),
+            (planned.element_bytes, *planned.strides),
             planned.box,
         )
 
@@ -286,7 +289,7 @@ def write_down(kernel):
 
 def spoil(memory):
     """Fill with a value that no test expects."""
-    if memory.dtype.kind == "f":
+    if memory.dtype.kind == "f" or is_bf16(memory):
         memory.fill(np.nan)
     elif memory.dtype.kind in "iu":
         memory.fill(np.iinfo(memory.dtype).max)

@@ -123,11 +123,12 @@ def _version(compiler: str) -> str:
 def build(
     file: str, arch: str, macros: Mapping[str, int], compiler: str = "nvcc", edit: Callable[[str], str] | None = None
 ) -> Built:
-    """Compile kernels/file for ``arch`` (90a), changed by ``edit``; the test is skipped without that compiler."""
+    """Compile kernels/file for ``arch`` (90a), changed by ``edit`` with its headers; skipped without that compiler."""
     texts = text_with_headers(file)
     if edit is not None:
-        texts[file] = edit(texts[file])
-        assert texts != text_with_headers(file), "the edit of the kernel changed nothing"
+        whole = cpu.with_headers(texts[file])
+        texts = {file: edit(whole)}
+        assert texts[file] != whole, "the edit of the kernel changed nothing"
     return _build(file, arch, tuple(sorted(macros.items())), compiler, _version(compiler), tuple(texts.items()))
 
 

@@ -48,7 +48,7 @@ PRODUCTS = {
     "pieces of a row in another order": (TF32, "N * (lane % 4 / LANES)", "N * (lane % 4 % LANES)"),
 }  # fmt: skip
 
-FULL = "    barrier_wait(&stages.full[at.stage], at.phase);\n"
+FULL = "    barrier_wait(&ring.full[at.stage], at.phase);\n"
 EMPTY = "      barrier_wait(&stages.empty[at.stage], at.phase ^ 1);\n"
 FIRST_MEETING = "  if (CLUSTER > 1)\n    cluster_barrier();\n  else\n    __syncthreads();\n"
 LAST_MEETING = "  if (CLUSTER > 1) cluster_barrier();  //"
@@ -61,7 +61,7 @@ HOPPER = {
     "the phase never turns": (WGMMA, "      phase ^= 1;\n", ""),
     "expects a part of the bytes": (WGMMA, "barrier_expect(full, STAGE_BYTES)", "barrier_expect(full, A_BYTES)"),
     "released before wgmma has read it": (WGMMA, "    wgmma_wait<1>();", "    //"),
-    "released one step early": (WGMMA, "release(stages, last);\n    last", "release(stages, at.stage);\n    last"),
+    "released one step early": (WGMMA, "release(last);\n    last", "release(at.stage);\n    last"),
     "sums read before wgmma is done": (WGMMA, "  wgmma_wait(sums);\n", ""),
     "no fence before wgmma": (WGMMA, "    wgmma_fence(sums);\n", ""),
     "first product added to what was there": (WGMMA, "step > 0 || i > 0", "i > 0"),
@@ -69,14 +69,14 @@ HOPPER = {
     "tiles not aligned to the swizzle": (WGMMA, "tiles(align_to_swizzle(shared))", "tiles(shared)"),
     "a wrong stride in the descriptor": (WGMMA, "GROUP = 1024;", "GROUP = 512;"),
     "a wrong leading offset": (WGMMA, "K_CONTIGUOUS ? 1 : leading >> 4", "K_CONTIGUOUS ? 1 : leading >> 5"),
-    "k advanced too little": (WGMMA, "A_STEP = TRANSPOSE_A ? STEP_BYTES / sizeof(Input) * ROW_BYTES : STEP_BYTES",
+    "k advanced too little": (WGMMA, "A_STEP = A_K ? STEP_BYTES : STEP_BYTES / ELEMENT * ROW_BYTES",
                               "A_STEP = 16"),
     "both consumers take the same rows": (WGMMA, "stages, at, steps, consumer * GROUP_M", "stages, at, steps, 0"),
-    "a factor transposed": (WGMMA, "wgmma<INPUT_BF16, !TRANSPOSE_A", "wgmma<INPUT_BF16, TRANSPOSE_A"),
+    "a factor transposed": (WGMMA, "wgmma<BF16, A_K", "wgmma<BF16, !A_K"),
     "half of B not sent": (PAIR, "(1 << CLUSTER) - 1)", "1 << rank)"),
-    "a stage empty when this block is done with it": (PAIR, "CONSUMER_WARPS * CLUSTER", "CONSUMER_WARPS"),
-    "the other block not told": (PAIR, "if (lane < CLUSTER) barrier_arrive(&stages.empty[stage], lane)",
-                                 "if (lane < CLUSTER) barrier_arrive(&stages.empty[stage], rank_in_cluster())"),
+    "a stage empty when this block is done with it": (PAIR, "readers * BLOCKS", "readers"),
+    "the other block not told": (PAIR, "if (lane < BLOCKS) barrier_arrive(&empty[stage], lane)",
+                                 "if (lane < BLOCKS) barrier_arrive(&empty[stage], rank_in_cluster())"),
     "blocks of a cluster that do not meet at first": (PAIR, FIRST_MEETING, "  __syncthreads();\n"),
     "a block that leaves early": (PAIR, LAST_MEETING, "  //"),
 }  # fmt: skip

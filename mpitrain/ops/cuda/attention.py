@@ -22,6 +22,7 @@ from ...kernels.plan import ceil_div
 from .. import attention as ops
 from ..dropout import Masks
 from ..workspace import workspace
+from .attention_record import DROPOUT, Mask
 from .matmul import multiply
 from .softmax import run_rows
 
@@ -30,9 +31,6 @@ PIECE = 4  # elements in 16 bytes
 NUMBERS = ("rows", "queries", "keys", "ld", "first", "inner", "causal", "samples_inner", "key", "length")
 RECORD = np.dtype([*((name, np.int32) for name in NUMBERS), ("outer_apart", np.int64), ("inner_apart", np.int64)])
 assert RECORD.itemsize == 56, "the layout of struct Scores"
-PLACE = ("seed", "layer", "step", "first", "base", "sample_apart", "matrix_apart")
-DROPOUT = np.dtype([*((name, np.int64) for name in PLACE), ("threshold", np.int32), ("columns", np.int32)])
-assert DROPOUT.itemsize == 64, "the layout of struct Dropout"
 
 
 @ops.attention.cuda
@@ -111,16 +109,6 @@ def attention_dx(
     for room, result in zip(written, (dq, dk, dv), strict=True):
         _put(room, result)
     return True
-
-
-class Mask(NamedTuple):
-    """The keys that a query sees, and the probabilities that are dropped (``ops/attention.py``)."""
-
-    causal: bool
-    lengths: Any
-    segments: Any
-    dropout: Masks | None
-    place: ops.Place
 
 
 class Part(NamedTuple):
