@@ -17,6 +17,10 @@ from .matrices import Matrices
 from .plan import Launch, Three, ceil_div
 
 
+OUT_BOX = 32, 16
+"""Columns and rows of out, fp32, that a warp stores at a time."""
+
+
 @dataclass(frozen=True)
 class Rung:
     """One version of the product. Its file is read once: it is timed, so its launches must only queue.
@@ -66,7 +70,8 @@ class Rung:
         """Dynamic shared memory: tiles and barriers, and room to align them."""
         if not self.barriers:
             return 0
-        return self._macro("STAGES", 1) * (sum(self.tile) * 2 * BOX + 8 * self.barriers) + 1024
+        ring = self._macro("STAGES", 1) * (sum(self.tile) * 2 * BOX + 8 * self.barriers)
+        return ring + self._macro("STAGING_BYTES") + 8 * self._macro("TURNS") + 1024
 
     @property
     def title(self) -> str:
@@ -109,7 +114,8 @@ class Rung:
         if self.boxes is not None:
             factors = [x.tensor_map(device, box) for x, box in zip((a, b), self.boxes, strict=True)]
         sizes = [np.array(size, np.int32) for size in (out.rows, out.cols, a.cols)]
-        arguments = [*factors, np.array(out.address, np.uint64), *sizes]
+        result = out.tensor_map(device, OUT_BOX, 4) if self.stores else np.array(out.address, np.uint64)
+        arguments = [*factors, result, *sizes]
         launch(device, self.kernel, self.plan(out.rows, out.cols, device.num_processors), arguments)
 
     def _macro(self, name: str, otherwise: int = 0) -> int:
@@ -134,4 +140,6 @@ RUNGS = (
     Rung("gemm_14_overlap", "nm", (384, 1, 1), "bf16", barriers=2),
     Rung("gemm_15_persistent", "nm", (384, 1, 1), "bf16", barriers=2, stays=True),
     Rung("gemm_16_multicast", "nm", (384, 1, 1), "bf16", barriers=2, stays=True),
+    Rung("gemm_17_store", "nm", (384, 1, 1), "bf16", barriers=2, stays=True, stores=True),
+    Rung("gemm_18_ping_pong", "nm", (384, 1, 1), "bf16", barriers=2, stays=True, stores=True),
 )

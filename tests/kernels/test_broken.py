@@ -107,6 +107,13 @@ RUNGS = {
         "barrier_init(&empty[i], 8 * CLUSTER)",
         "barrier_init(&empty[i], 8)",
     ),
+    "no fence before the store": ("gemm_17_store", "    fence_async();\n", ""),
+    "box written while it is stored": ("gemm_17_store", "    if (lane == 0) tensor_stores_read<1>();\n", ""),
+    "rows of out not swizzled": ("gemm_17_store", "(piece ^ y % 8)", "piece"),
+    "block ends before its stores": ("gemm_17_store", "    if (threadIdx.x % 32 == 0) tensor_stores_read<0>();", ""),
+    "both consumers begin": ("gemm_18_ping_pong", "unsigned turn = consumer ^ 1;", "unsigned turn = 1;"),
+    "no turns": ("gemm_18_ping_pong", "barrier_wait(&turns[consumer], turn);", ""),
+    "one turn after the other's": ("gemm_18_ping_pong", "      place += steps;", "      place += 0;"),
     "half of b for one block alone": ("gemm_16_multicast", "barrier, 3);", "barrier, 1 << rank);"),
     "a row too far": ("gemm_07_warp_tile", "r / 4 * STEP_M + r % 4", "r / 4 * STEP_M + r % 4 + 1"),
 }

@@ -239,6 +239,6 @@ def test_predictions_know_the_code_of_rungs(name):
 @pytest.mark.parametrize("name", [name for name, rung in ladder.RUNGS.items() if rung.barriers])
 def test_rungs_have_no_fences(name, compiler):
     code = build(f"ladder/{name}.cu", "90a", {}, compiler).code
-    assert code.count("HGMMA") == 4
+    assert code.count("HGMMA") == (8 if name == "gemm_18_ping_pong" else 4), "of 64 rows each"
     of_cluster_barriers = 2 if ladder.RUNGS[name].cluster > 1 else 0
     assert [code.counts[fence] for fence in FENCES] == [of_cluster_barriers] * 2
