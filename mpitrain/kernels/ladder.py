@@ -16,7 +16,6 @@ from .launch import launch
 from .matrices import Matrices
 from .plan import Launch, Three, ceil_div
 
-
 OUT_BOX = 32, 16
 """Columns and rows of out, fp32, that a warp stores at a time."""
 

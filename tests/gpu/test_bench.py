@@ -135,8 +135,8 @@ def test_the_command(tmp_path, capsys, cublas):
 
 def check_pages(folder, found):
     """Check the pages that scripts/bench gpu writes from these rows, twice over."""
-    text = (ROOT / "docs" / "kernels.md").read_text()
-    (folder / "kernels.md").write_text(text)
+    text = (ROOT / "docs" / "kernel-ladder.md").read_text()
+    (folder / "kernel-ladder.md").write_text(text)
     found["ladder"] = found["training"]
     found["steps"] = [{"name": "mlp", "ours_us": 2.0, "graph_us": 1.0, "peer": "PyTorch", "peer_us": 3.0}]
     spec = importlib.util.spec_from_file_location("gpu_report", ROOT / "scripts" / "benchmarks" / "gpu_report.py")
@@ -146,8 +146,8 @@ def check_pages(folder, found):
     assert "| fp32 NN small, forward | 40 20 24 | gemm_simt" in page
     assert "| mlp | 2 | 1 | PyTorch | 3 | 1.50 | 3.00 |" in page
     for _ in range(2):
-        report.put_ladder(folder / "kernels.md", found)
-    written = (folder / "kernels.md").read_text()
+        report.put_ladder(folder / "kernel-ladder.md", found)
+    written = (folder / "kernel-ladder.md").read_text()
     before, after = (part for part in text.split(text.partition(report.BEGIN)[2].partition(report.END)[0]))
     assert written.startswith(before)
     assert written.endswith(after)

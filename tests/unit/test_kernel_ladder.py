@@ -1,10 +1,13 @@
 """The predicted times of the ladder's rungs, by hand where that is short."""
 
+from itertools import pairwise
+
 import pytest
 
 from mpitrain.cli.main import main
 from mpitrain.kernels.ladder import RUNGS
 from mpitrain.kernels.ladder_model import H100, METRICS, predict
+from scripts.make_ladder import IMAGES, PAGE, PICTURES, page, ring
 
 BY_NUMBER = {rung.number: rung for rung in RUNGS}
 
@@ -50,3 +53,17 @@ def test_the_command(capsys):
     assert said.startswith("4096 x 768 x 768 on H100 SXM, predicted: no GPU was asked")
     assert all(rung.title in said for rung in RUNGS)
     assert main(["kernel", "ladder", "--shape", "4096x768"]) == 2
+
+
+def test_the_page_and_its_pictures():
+    assert page(PAGE.read_text()) == PAGE.read_text(), "run: python scripts/make_ladder.py"
+    for name, draw in PICTURES.items():
+        assert (IMAGES / name).read_text() == draw(), "run: python scripts/make_ladder.py"
+
+
+def test_a_stage_has_one_use_at_a_time():
+    uses = list(ring(3, 20, fetch=4, multiply=1, issue=0.5))
+    for before, after in zip(uses, uses[3:]):
+        assert before.stage == after.stage
+        assert before.released <= after.requested < after.arrived <= after.read < after.released
+    assert all(one.released <= two.read for one, two in pairwise(uses))
