@@ -8,7 +8,12 @@
 // convolution: their first taps go from corner to corner of a bounding box, in steps of the stride, line after line and
 // image after image. A row of the box are 128 bytes of channels of one pixel, and there is a pixel for each of so many
 // windows from the first on: that under the tap which is `offset` away from the first. PTX ISA, "im2col mode".
+//
+// The way back, tensor_store: threads write shared memory, each calls fence_async(), they meet at a barrier, and one of
+// them issues the stores and commits them as a group. It waits (tensor_stores_read) before that memory is written
+// again. What lies outside of the matrix is not written.
 #pragma once
+#include "async_proxy.cuh"
 #include "mbarrier.cuh"
 
 #ifdef CUDA_ON_CPU
@@ -100,5 +105,47 @@ __device__ __forceinline__ void im2col_copy_multicast(void* to, const TensorMap*
       "l"(map), "r"(at.channel), "r"(at.w), "r"(at.h), "r"(at.image), "r"(shared_address(barrier)),
       "h"(static_cast<unsigned short>(offset_w)), "h"(static_cast<unsigned short>(offset_h)), "h"(blocks)
       : "memory");
+#endif
+}
+
+// A box of shared memory, in the layout of tensor_copy, to the matrix.
+__device__ __forceinline__ void tensor_store(const TensorMap* map, int x, int y, int z, const void* from) {
+#ifdef CUDA_ON_CPU
+  on_cpu::start_tensor_store(map, 3, {x, y, z, 0}, from);
+#else
+  asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%1, %2, %3}], [%4];" ::"l"(map),
+               "r"(x), "r"(y), "r"(z), "r"(shared_address(from))
+               : "memory");
+#endif
+}
+
+// The same by a map of four dims.
+__device__ __forceinline__ void tensor_store(const TensorMap* map, int x, int y, int z, int w, const void* from) {
+#ifdef CUDA_ON_CPU
+  on_cpu::start_tensor_store(map, 4, {x, y, z, w}, from);
+#else
+  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {%1, %2, %3, %4}], [%5];" ::"l"(map),
+               "r"(x), "r"(y), "r"(z), "r"(w), "r"(shared_address(from))
+               : "memory");
+#endif
+}
+
+// The stores of this thread since the last commit are a group.
+__device__ __forceinline__ void commit_tensor_stores() {
+#ifdef CUDA_ON_CPU
+  on_cpu::commit_tensor_stores();
+#else
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+#endif
+}
+
+// Wait until at most PENDING of this thread's newest groups still read shared memory. A thread that stored does it with
+// 0 before it ends: the memory is the block's only as long as the block lives.
+template <int PENDING>
+__device__ __forceinline__ void tensor_stores_read() {
+#ifdef CUDA_ON_CPU
+  on_cpu::wait_tensor_stores(PENDING);
+#else
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(PENDING) : "memory");
 #endif
 }

@@ -49,7 +49,7 @@ void turn_if_complete(Mbarrier& b) {
 
 void check_map(const TensorMap& map, const void* to) {
   if (map.box[0] * map.element_bytes != 128) block.fail("a row of the box is not the 128 bytes of the swizzle");
-  if (reinterpret_cast<uintptr_t>(to) % 1024) block.fail("the target of a tensor copy is not aligned to 1024 bytes");
+  if (reinterpret_cast<uintptr_t>(to) % 1024) block.fail("a box in shared memory is not aligned to 1024 bytes");
   bool refused = reinterpret_cast<uintptr_t>(map.base) % 16 || map.box[1] > 256;
   for (int i = 1; i < 4; i++) refused |= map.size[i] > 1 && map.stride[i] % 16;
   for (int i = 0; i < 2 && map.im2col; i++)
@@ -67,9 +67,13 @@ void check_window(const TensorMap& map, const int (&first)[4], int offset_w, int
     block.fail("an offset of im2col that is not from 0 to 255");
 }
 
+size_t box_bytes(const TensorMap& map) {
+  return size_t(map.box[0]) * map.box[1] * map.box[2] * map.box[3] * map.element_bytes;
+}
+
 void start_copy(void* to, const TensorMap& map, std::array<int, 4> first, std::array<int, 2> offset, void* barrier,
                 unsigned ctas) {
-  const size_t bytes = size_t(map.box[0]) * map.box[1] * map.box[2] * map.box[3] * map.element_bytes;
+  const size_t bytes = box_bytes(map);
   for (unsigned cta = 0; cta < block.num_ctas; cta++)
     if (ctas >> cta & 1) {
       char* target = in_cta(to, cta);
@@ -125,7 +129,70 @@ char* land_pixels(const TensorCopy& copy) {
   return to;
 }
 
+// Call each(place in the box in bytes, the element's place in memory) for the elements of a box that are in the tensor.
+template <class Each>
+void for_box(const TensorMap& map, const int (&first)[4], Each each) {
+  for (uint32_t i = 0; i < box_bytes(map) / map.element_bytes; i++) {
+    char* to = const_cast<char*>(map.base);
+    uint32_t rest = i;
+    bool inside = true;
+    for (int dim = 0; dim < 4; rest /= map.box[dim++]) {
+      const int64_t at = first[dim] + int64_t(rest % map.box[dim]);
+      inside &= at >= 0 && at < int64_t(map.size[dim]);
+      to += at * (dim ? int64_t(map.stride[dim]) : map.element_bytes);
+    }
+    if (inside) each(size_t(i) * map.element_bytes, to);
+  }
+}
+
+// What was written and not fenced, or changed while the store was under way, is NaN.
+void do_store(const Store& store) {
+  const int bytes = int(store.map.element_bytes);
+  for_box(store.map, store.first, [&](size_t place, char* to) {
+    const char* now = swizzled(const_cast<char*>(store.from) + place);
+    const size_t at = now - store.from;
+    if (memcmp(now, &store.before[at], bytes) || memcmp(now, &store.seen[at], bytes))
+      memset(to, 0xFF, bytes);
+    else
+      memcpy(to, now, bytes);
+  });
+}
+
 }  // namespace
+
+char* async_view(const char* shared) {
+  for (unsigned c = 0; c < block.num_ctas; c++) {
+    const Cta& cta = block.ctas[c];
+    if (shared >= cta.dynamic_shared && shared < cta.dynamic_shared + block.shared_bytes)
+      return cta.async_view + (shared - cta.dynamic_shared);
+  }
+  block.fail("the async proxy reaches beyond the dynamic shared memory");
+  return nullptr;
+}
+
+void fence_async() { memcpy(block.cta().async_view, block.cta().dynamic_shared, block.shared_bytes); }
+
+void start_tensor_store(const TensorMap* map, unsigned rank, const int (&first)[4], const void* from) {
+  if (map->im2col || rank != map->rank) block.fail("a tensor store by a map with another number of dims");
+  check_map(*map, from);
+  const size_t bytes = box_bytes(*map);
+  const char *box = static_cast<const char*>(from), *seen = async_view(box);
+  if (box + bytes > block.cta().dynamic_shared + block.shared_bytes)
+    block.fail("a tensor store reaches beyond the shared memory");
+  Store store{box, {box, box + bytes}, {seen, seen + bytes}, *map, {}, me().store_group};
+  memcpy(store.first, first, sizeof first);
+  me().stores.push_back(std::move(store));
+}
+
+void commit_tensor_stores() { me().store_group++; }
+
+void wait_tensor_stores(int pending) {
+  std::vector<Store>& stores = me().stores;
+  size_t finished = 0;
+  for (; finished < stores.size() && stores[finished].group < me().store_group - pending; finished++)
+    do_store(stores[finished]);
+  stores.erase(stores.begin(), stores.begin() + finished);
+}
 
 void forget_copies() {
   mbarriers.clear();
@@ -184,6 +251,7 @@ bool land_a_copy(Random& random) {
   const TensorCopy copy = tensor_copies.back();
   tensor_copies.pop_back();
   char* end = copy.map.im2col ? land_pixels(copy) : land_box(copy);
+  memcpy(async_view(copy.to), copy.to, end - copy.to);
   Mbarrier& barrier = mbarrier_at(copy.barrier);
   barrier.bytes -= int(end - copy.to);
   turn_if_complete(barrier);
