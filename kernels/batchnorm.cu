@@ -6,8 +6,8 @@
 //     statistics, merge, prepare, gradients, slopes: grid ceil(channels / 8), block 256: one warp per channel;
 //     apply, dx, evaluate: across: pieces of 16 bytes of a period, down: periods; see Periods
 // Roofline: forward two reads and a write, backward four reads and a write, with ReLU or without; memory-bound.
-// Oracle: ops/batchnorm.py. Source: Ioffe and Szegedy 2015, arXiv 1502.03167; Welford 1962, Technometrics 4; Chan et al.
-//     1979, "Updating formulae and a pairwise algorithm for computing sample variances".
+// Oracle: ops/batchnorm.py. Source: Ioffe and Szegedy 2015, arXiv 1502.03167; Welford 1962, Technometrics 4; Chan et
+//     al. 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
 //
 // Mean and squared differences are kept together and merged, from threads to parts in float, from parts to channels in
 // double: x is read once, and a large mean costs no precision. `offset` is the center of x, this rank's mean as a
@@ -87,7 +87,8 @@ batchnorm_moments(const Element* x, float* moments, int rows, int channels, int 
       [&](int row, int count, bool whole) {
         return load<PIECE>(x + (long long)row * channels + columns.first, count, whole);
       },
-      [&](const auto& several) { mine.add(several); }, [&](const auto& one) { mine.add(one); });
+      [&](const Vec<Element, PIECE> (&several)[TOGETHER]) { mine.add(several); },
+      [&](const Vec<Element, PIECE>& one) { mine.add(one); });
   mine = fold(mine, columns, parts);
   if (int(threadIdx.x) >= columns.across) return;
   float* to = moments + 2ll * blockIdx.y * channels + columns.first;
@@ -130,7 +131,7 @@ batchnorm_sums(const Element* dy, const Element* x, const float* kept, int relu,
         const long long at = (long long)row * channels + columns.first;
         return Row{load<PIECE>(dy + at, count, whole), load<PIECE>(x + at, count, whole)};
       },
-      [&](const auto& both) {
+      [&](const Row (&both)[2]) {
         add(both[0]);
         add(both[1]);
       },
@@ -295,9 +296,9 @@ struct Periods {
     pieces = (channels << doublings) / PIECE;
     num = (rows + (1 << doublings) - 1) >> doublings;
   }
-  // prepare(first channel of a piece) makes body(pieces that were read), which returns the results. read(element, count,
-  // whole) and write(element, count, whole, results) are for the piece that begins at this element; with `aligned` arrays
-  // whose pieces are all whole, two are read before the first is written.
+  // prepare(first channel of a piece) makes body(pieces that were read), which returns the results. read(element,
+  // count, whole) and write(element, count, whole, results) are for the piece that begins at this element; with
+  // `aligned` arrays whose pieces are all whole, two are read before the first is written.
   template <class Prepare, class Read, class Write>
   __device__ __forceinline__ void for_each_piece(int channels, bool aligned, Prepare prepare, Read read,
                                                  Write write) const {
@@ -309,7 +310,9 @@ struct Periods {
       if (aligned && elements % PIECE == 0)
         for_each_down<2>(
             num, [&](int period) { return read(first(period), PIECE, true); },
-            [&](int period, const auto& pieces) { write(first(period), PIECE, true, body(pieces)); });
+            [&](int period, const decltype(read(0, 0, true))& pieces) {
+              write(first(period), PIECE, true, body(pieces));
+            });
       else
         for_each_down(num, [&](int period) {
           const long long at = first(period);

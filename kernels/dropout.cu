@@ -1,14 +1,14 @@
 // Mask of dropout by counter: the same bits as on the CPU, for any rows of any step
 // Shapes: mask (N, D) of Element: 0 or 1 / (1 - p). Row i is sample first + i of the step.
-// Launch: across: pieces of 16 bytes of a row, SHARED for each 16 elements; down: SHARED rows (common/elements.cuh). The
-//     threads of a block across are a multiple of SHARED: 4, or 2 in bf16
+// Launch: across: pieces of 16 bytes of a row, SHARED for each 16 elements; down: SHARED rows (common/elements.cuh).
+//     The threads of a block across are a multiple of SHARED: 4, or 2 in bf16
 // Roofline: one write of mask; 16 elements take about 330 instructions, so in bf16 these bound it, not memory.
 // Oracle: ops/dropout.py. Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox 4x64-10).
 // Has not run on a GPU.
 //
 // 16 elements are drawn at once, but a thread that wrote them all would fill a part of a line at a time. So SHARED
-// neighboring threads draw for the same columns, each for another row; then they exchange pieces, and row after row each
-// writes the piece beside that of its neighbor.
+// neighboring threads draw for the same columns, each for another row; then they exchange pieces, and row after row
+// each writes the piece beside that of its neighbor.
 #include "common/elements.cuh"
 #include "common/philox.cuh"
 
@@ -35,8 +35,8 @@ struct Bits {
   }
 };
 
-// p = threshold / 65536 of the elements are dropped.
-// counters: step and first in memory, or null; a launch repeated by a graph reads the current values there.
+// p = threshold / 65536 of the elements are dropped. counters: step and first in memory, or null; a launch repeated by
+// a graph reads the current values there.
 extern "C" __global__ void __launch_bounds__(256)
 dropout_mask(Element* mask, int n, int d, long long seed, long long layer, long long step, long long first,
              int threshold, const long long* counters) {

@@ -1,6 +1,6 @@
 // Sums down columns and sums of squares
-// Shapes: x (rows, n) of Element, rows ld apart in column_sum; out (parts, n) float, parts = ceil(rows / rows_per_part);
-//     sum_parts: x (2, parts, n), outs (n,)
+// Shapes: x (rows, n) of Element, rows ld apart in column_sum; out (parts, n) float, parts = ceil(rows /
+//     rows_per_part); sum_parts: x (2, parts, n), outs (n,)
 // Launch: column_sum, sum_rows: grid (ceil(n / 128), parts), block 256. Many rows: in parts, then
 //     sum_rows of the parts in one. sum_parts: grid (ceil(n / 32), 1, or 2 with a second sum), block 512
 //     sum_of_squares: block 256, any grid; out (grid,)
@@ -26,7 +26,7 @@ __device__ __forceinline__ void sum_columns(const T* x, float* out, int rows, in
       [&](int row, int count, bool whole) {
         return load<PIECE>(x + (long long)row * ld + columns.first, count, whole);
       },
-      [&](const auto& several) {
+      [&](const Vec<T, PIECE> (&several)[SEVERAL]) {
 #pragma unroll
         for (int i = 0; i < SEVERAL; i++) add(several[i]);
       },

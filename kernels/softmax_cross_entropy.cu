@@ -1,19 +1,19 @@
 // Softmax and cross-entropy, forward and gradient in one: loss = log(sum_k exp s_k) - sum_k q_k s_k, dlogits = p - q
 // Shapes: logits, dlogits (M, K) of Element, rows ld apart (dlogits may be logits); targets (M,) int64 in [0, K), or
-//     `ignored`: such rows count for nothing; totals (M, 3) float: 1 where a row counts, its loss, 1 where its target is
-//     the (first) largest logit. A target outside of [0, K) makes the loss and the gradient of its row NaN: to say more
-//     would be to wait for the GPU. class_weights (K,) float, or null: the loss and the gradient of a row are multiplied
-//     by the weight of its target.
+//     `ignored`: such rows count for nothing; totals (M, 3) float: 1 where a row counts, its loss, 1 where its target
+//     is the (first) largest logit. A target outside of [0, K) makes the loss and the gradient of its row NaN: to say
+//     more would be to wait for the GPU. class_weights (K,) float, or null: the loss and the gradient of a row are
+//     multiplied by the weight of its target.
 // Launch: ROW_WARPS 1: grid ceil(M / 8), block 256: a warp for each row. ROW_WARPS 16: grid M, block 512: a block for
 //     each row, with as many bytes of dynamic shared memory as a row has and `keeps` 1, or with none and 0
 // Roofline: 2 MK elements: a read and a write; the second read of a row comes from shared memory or from a cache;
 //     memory-bound. Oracle: ops/softmax_cross_entropy.py. Has not run on a GPU.
 // Source: Milakov and Gimelshein 2018, "Online normalizer calculation".
 //
-// s = logits - max, p = softmax; q is one-hot at the target, smoothed: (1 - smoothing) [k = target] + smoothing / K.
-// A thread keeps the maximum so far and the sum of exponentials against it, rescaled where the maximum grows; then the
-// threads of a row merge. All but the first and the last few elements of a row are moved 16 bytes at a time, wherever it
-// begins, and several such at a time, so that enough loads are under way.
+// s = logits - max, p = softmax; q is one-hot at the target, smoothed: (1 - smoothing) [k = target] + smoothing / K. A
+// thread keeps the maximum so far and the sum of exponentials against it, rescaled where the maximum grows; then the
+// threads of a row merge. All but the first and the last few elements of a row are moved 16 bytes at a time, wherever
+// it begins, and several such at a time, so that enough loads are under way.
 #include "common/elements.cuh"
 #include "common/exp2.cuh"
 #include "common/row_threads.cuh"
@@ -23,7 +23,7 @@
 #define ROW_WARPS 1
 #endif
 constexpr int THREADS = ROW_WARPS > 1 ? 32 * ROW_WARPS : 256, LANES = 32 * ROW_WARPS;
-constexpr int WIDE = 16 / sizeof(Element), AT_ONCE = 16 / WIDE;  // elements of 16 bytes, and how many of these at a time
+constexpr int WIDE = 16 / sizeof(Element), AT_ONCE = 16 / WIDE;  // elements of 16 bytes; how many of these at a time
 constexpr float LOWEST = -3.402823466e38f;
 using Threads = RowThreads<ROW_WARPS>;
 
@@ -107,6 +107,50 @@ struct Softmax {
   }
 };
 
+// The passes over a row, as bodies for Groups.
+struct FirstPass {
+  const Element* x;
+  Element* kept;  // where element 0 would lie in shared memory
+  bool keeps;
+  Softmax& mine;
+  template <class Group>
+  __device__ __forceinline__ void operator()(Group group, int i) const {
+    group.load(x + i);
+    if (Group::N > 1 && keeps) group.store(kept + i);
+    mine.add(group, i);
+  }
+};
+struct FindFirst {
+  const Element* x;
+  float largest;
+  int& first;
+  template <class Group>
+  __device__ __forceinline__ void operator()(Group group, int i) const {
+    group.load(x + i);
+    group.each([&](Element value, int j) { first = to_float(value) == largest ? min(first, i + j) : first; });
+  }
+};
+struct SecondPass {
+  const Element *x, *kept;
+  bool keeps;
+  Element* dx;
+  float largest, share, spread, hit;  // p - q = e share - spread, and less by `hit` at the target
+  int target;
+  template <class Group>
+  __device__ __forceinline__ void operator()(Group group, int i) const {
+    if (Group::N > 1 && keeps)
+      group.load(kept + i);
+    else
+      group.load(x + i);
+    const int here = target - i;
+    group.each([&](Element& value, int j) {
+      const float p = exp2_approx((to_float(value) - largest) * LOG2_E) * share - spread;
+      value = Convert<Element>::from(here == j ? p - hit : p);
+    });
+    group.store(dx + i);
+  }
+};
+
 // The gradient of a row that has no target in it: 0, or NaN where the target is none at all.
 __device__ __forceinline__ void fill(Element* dx, int k, float* total, bool ignored) {
   const float filling = ignored ? 0 : float_from_bits(0x7FC00000);
@@ -135,21 +179,14 @@ softmax_cross_entropy(const Element* logits, const long long* targets, long long
   const float weight = class_weights ? class_weights[target] : 1, of_target = to_float(x[target]);
 
   const Groups groups(x, dx ? dx : x, k);
-  Element* kept = keeps ? reinterpret_cast<Element*>(shared) - groups.lead : nullptr;
+  Element* kept = reinterpret_cast<Element*>(shared) - groups.lead;
   Softmax mine;
-  groups.each([&](auto group, int i) {
-    group.load(x + i);
-    if (group.N > 1 && keeps) group.store(kept + i);
-    mine.add(group, i);
-  });
+  groups.each(FirstPass{x, kept, keeps > 0, mine});
   const float largest = Threads::max(mine.largest, largest_of);
   const float sum = Threads::sum(mine.sum * exp2_approx((mine.largest - largest) * LOG2_E), sum_of);
   int first = k;  // of the largest
   if (of_target == largest && mine.largest == largest)
-    groups.one(mine.group, [&](auto group, int i) {
-      group.load(x + i);
-      group.each([&](Element value, int j) { first = to_float(value) == largest ? min(first, i + j) : first; });
-    });
+    groups.one(mine.group, FindFirst{x, largest, first});
   first = Threads::min(first, first_of);  // after which all have read what others write
   if (smoothing > 0) mine.plain = Threads::sum(mine.plain, plain_of);
   if (Threads::lane() == 0) {
@@ -161,13 +198,5 @@ softmax_cross_entropy(const Element* logits, const long long* targets, long long
   if (!dx) return;
   __syncwarp();
   const float share = weight / sum, spread = weight * smoothing / k, hit = weight * (1 - smoothing);
-  groups.each([&](auto group, int i) {
-    group.load(group.N > 1 && keeps ? kept + i : x + i);
-    const int here = int(target) - i;
-    group.each([&](Element& value, int j) {
-      const float p = exp2_approx((to_float(value) - largest) * LOG2_E) * share - spread;
-      value = Convert<Element>::from(here == j ? p - hit : p);
-    });
-    group.store(dx + i);
-  });
+  groups.each(SecondPass{x, kept, keeps > 0, dx, largest, share, spread, hit, int(target)});
 }

@@ -1,6 +1,7 @@
 // Reduction down the columns of a matrix by a block of 256. `across` lanes of a warp (a power of two) are side by side,
-// a piece of columns each; all others take other rows. So with few columns, as images of few channels have, no lane is idle.
-// Partial results meet by shuffles, then in shared memory, in an order that never changes: the same bits every time.
+// a piece of columns each; all others take other rows. So with few columns, as images of few channels have, no lane is
+// idle. Partial results meet by shuffles, then in shared memory, in an order that never changes: the same bits every
+// time.
 #pragma once
 #include "elements.cuh"
 

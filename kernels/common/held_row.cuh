@@ -1,7 +1,7 @@
 // A row of a matrix in the registers of the threads that share it: read once, used as often as needed.
-//     ROW_WARPS 1: a warp for each of a block's 8 rows; else a block of so many warps for each. A thread holds ROW_PIECES
-//     pieces of 16 bytes, so that a row has up to 32 ROW_WARPS ROW_PIECES PIECE elements. All of them are loaded before
-//     the first is used.
+//     ROW_WARPS 1: a warp for each of a block's 8 rows; else a block of so many warps for each. A thread holds
+//     ROW_PIECES pieces of 16 bytes, so that a row has up to 32 ROW_WARPS ROW_PIECES PIECE elements. All of them are
+//     loaded before the first is used.
 #pragma once
 #include "elements.cuh"
 #include "row_threads.cuh"
@@ -19,8 +19,8 @@ using Threads = RowThreads<ROW_WARPS>;
 // The first element of piece p of this thread.
 __device__ __forceinline__ int place_of(int p) { return (p * Threads::LANES + Threads::lane()) * PIECE; }
 
-// A row of T, with zeros behind its end. `whole`: all rows begin at 16 bytes, and c is a multiple of PIECE; else elements
-// are moved one by one.
+// A row of T, with zeros behind its end. `whole`: all rows begin at 16 bytes, and c is a multiple of PIECE; else
+// elements are moved one by one.
 template <class T>
 struct HeldRow {
   Vec<T, PIECE> at[ROW_PIECES];
@@ -28,7 +28,8 @@ struct HeldRow {
   __device__ __forceinline__ void load(const T* row, int c, bool whole) {
     if (whole) {
 #pragma unroll
-      for (int p = 0; p < ROW_PIECES; p++) at[p] = place_of(p) < c ? ::load<PIECE>(row + place_of(p), PIECE, true) : Vec<T, PIECE>{};
+      for (int p = 0; p < ROW_PIECES; p++)
+        at[p] = place_of(p) < c ? ::load<PIECE>(row + place_of(p), PIECE, true) : Vec<T, PIECE>{};
     } else {
 #pragma unroll
       for (int p = 0; p < ROW_PIECES; p++) at[p] = ::load<PIECE>(row + place_of(p), c - place_of(p), false);

@@ -1,13 +1,13 @@
 // Normalization of rows, forward and backward, with the sum of a residual connection in the same pass:
 //     s = x + residual,   z = (s - mean) r,   y = w z + b
 //     dx = r (g - mean(g) - z mean(g z)) + residual gradient,   g = w dy,   dw = sum of dy z,   db = sum of dy
-// CENTERED: layer normalization, r = 1 / sqrt(var + eps). Otherwise mean is 0 everywhere, r = 1 / sqrt(mean of s^2 + eps),
-// and there is no b: root mean square normalization. z is not kept: backward computes it again from s, mean and r.
+// CENTERED: layer normalization, r = 1 / sqrt(var + eps). Otherwise mean is 0 everywhere, r = 1 / sqrt(mean of s^2 +
+// eps), and there is no b: root mean square normalization. z is not kept: backward computes it again from s, mean, r.
 #pragma once
 #include "held_row.cuh"
 
-// x / c, given part = 1 / c: a product and its correction, since the rounding of 1 / c alone would show where a gradient is
-// the small difference of large means.
+// x / c, given part = 1 / c: a product and its correction, since the rounding of 1 / c alone would show where a
+// gradient is the small difference of large means.
 __device__ __forceinline__ float mean_of(float x, int c, float part) {
   const float near = x * part;
   return fmaf(fmaf(-near, float(c), x), part, near);
@@ -66,7 +66,8 @@ __device__ __forceinline__ void normalize_forward(const NormalizeForward& to) {
   if (CENTERED) b.load(to.b, c, whole);
 #pragma unroll
   for (int p = 0; p < ROW_PIECES; p++)
-    x.at[p] = apply<Element>([=](float x, float w, float b) { return (x - mean) * r * w + b; }, x.at[p], w.at[p], b.at[p]);
+    x.at[p] = apply<Element>([=](float x, float w, float b) { return (x - mean) * r * w + b; }, x.at[p], w.at[p],
+                             b.at[p]);
   x.store(to.y + at, c, whole);
 }
 

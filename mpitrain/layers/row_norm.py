@@ -94,5 +94,5 @@ def differentiate_sum(norm: Layer, dy: np.ndarray, residual: np.ndarray, ctx: Co
 
 
 def _has_sums(norm: Layer) -> bool:
-    """Return whether nobody has changed what ``norm`` does: a subclass, or an observer of it alone."""
+    """Return whether ``norm`` does what its class says: no subclass has another forward, and it is not observed."""
     return isinstance(norm, RowNorm) and type(norm).forward is RowNorm.forward and "forward" not in vars(norm)

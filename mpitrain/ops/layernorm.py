@@ -49,7 +49,8 @@ def add_layernorm_backward(
     dx: np.ndarray,
 ) -> None:
     """Put dw and db, and write the gradient over s, plus ``residual`` if given, to dx; ``dy`` is overwritten."""
-    layernorm_backward(dy, *kept, w, dw, db, dx)
+    z, r = kept
+    layernorm_backward(dy, z, r, w, dw, db, dx)
     if residual is not None:
         add(dx, residual, dx)
 

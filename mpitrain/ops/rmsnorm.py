@@ -43,7 +43,8 @@ def add_rmsnorm_backward(
     dy: np.ndarray, kept: Any, w: np.ndarray, dw: Gradient, residual: np.ndarray | None, dx: np.ndarray
 ) -> None:
     """Put dw, and write the gradient over s, plus ``residual`` if given, to dx, which may be dy."""
-    rmsnorm_backward(dy, *kept, w, dw, dx)
+    s, r = kept
+    rmsnorm_backward(dy, s, r, w, dw, dx)
     if residual is not None:
         add(dx, residual, dx)
 

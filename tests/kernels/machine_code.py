@@ -51,8 +51,8 @@ class MachineCode:
         loops = [(first, last) for first, last in self._loops() if any(is_core[first:last])]
         return self._way(*min(loops, key=lambda loop: loop[1] - loop[0]), wanted)
 
-    def turns(self, **wanted: int) -> list[Counter]:
-        """Return a turn of each loop that has so many instructions of these kinds: LDG=4, or LDG_E_128=4.
+    def turns(self, **wanted: int | None) -> list[Counter]:
+        """Return a turn of each loop that has so many instructions of these kinds: LDG=4, LDG_E_128=4; any of None.
 
         They are loops without loops in them, in the order of the code.
         """
@@ -60,7 +60,9 @@ class MachineCode:
         loops = self._loops()
         inner = [a for a in loops if not any(a != b and a[0] <= b[0] and b[1] <= a[1] for b in loops)]
         ways = [self._way(first, last, tuple(kinds)) for first, last in sorted(inner)]
-        return [way for way in ways if way and all(count_of(way, kind) == count for kind, count in kinds.items())]
+        return [
+            way for way in ways if way and all(count in (None, count_of(way, kind)) for kind, count in kinds.items())
+        ]
 
     def _loops(self) -> list[tuple[int, int]]:
         return [(target, i) for i, target in self._jumps.items() if target < i]
@@ -81,14 +83,21 @@ class MachineCode:
             way.append(ahead[way[-1]])
         return Counter(self.opcodes[i] for i in way)
 
+    def through(self, wanted: str | tuple[str, ...]) -> Counter:
+        """Return what a thread executes from the beginning to the end, of the ways as in ``turn``; a loop: once."""
+        ends = [i for i, opcode in enumerate(self.opcodes) if opcode == "EXIT"]
+        return max((self._way(0, end, wanted) for end in ends), key=lambda way: (count_of(way, wanted), -way.total()))
+
     def _successors(self, i: int) -> list[int]:
+        if self.opcodes[i].startswith("BRA.DIV"):  # taken where the threads of a warp are apart
+            return [i + 1]
         jump = [self._jumps[i]] if i in self._jumps else []
         ends = self.opcodes[i].startswith(("BRA", "EXIT", "RET"))
         conditional = self.instructions[i].startswith("@") or re.match(r"BRA\S* !?U?P", self.instructions[i])
         return jump if ends and not conditional else [*jump, i + 1]
 
 
-def count_of(way: Counter, kind: str) -> int:
+def count_of(way: Counter, kind: str | tuple[str, ...]) -> int:
     """Return how many instructions of a way are of this kind."""
     return sum(count for opcode, count in way.items() if opcode.startswith(kind))
 

@@ -40,9 +40,10 @@ for macros, block in (({}, 256), ({"ROW_WARPS": 2}, 64)):
     forward = [x, y, vector, vector, f32(1), f32(1), y, *statistics, y, *shape]
     launch(kernels, "layernorm_forward", *forward, grid=blocks, block=block)
     partials = np.ones((2, 3, n), np.float32)
-    launch(kernels, "layernorm_backward", x, y, x, *statistics, vector, f32(1), x, partials, *shape, grid=3, block=block)
-launch(cpu.build("reduce.cu"), "sum_parts", partials, vector, vector.copy(), i32(3), i32(n), i32(1), i32(0), grid=(5, 2),
-       block=512)
+    backward = [x, y, x, *statistics, vector, f32(1), x, partials, *shape]
+    launch(kernels, "layernorm_backward", *backward, grid=3, block=block)
+sums = [partials, vector, vector.copy(), i32(3), i32(n), i32(1), i32(0)]
+launch(cpu.build("reduce.cu"), "sum_parts", *sums, grid=(5, 2), block=512)
 ids, order = np.arange(rows) % 7, np.zeros(rows, np.int32)
 launch(cpu.build("embedding.cu"), "embedding_order", ids, order, i32(rows), grid=1)
 table = np.ones((7, n), np.float32)

@@ -174,7 +174,7 @@ def test_column_sums(bf16, rows, n, parts, gap):
 @pytest.mark.parametrize(("parts", "n"), [(1, 1), (37, 33), (300, 64), (0, 5)])
 @pytest.mark.parametrize("both", [False, True])
 def test_sums_of_parts(bf16, parts, n, both):
-    """What a normalization's blocks have left: for one gradient, or for two, of which the second is added to."""
+    """Partial sums of a normalization, for one gradient or for two, of which the second is added to."""
     if bf16:
         return
     elements = Elements(0)

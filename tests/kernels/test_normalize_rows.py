@@ -1,4 +1,4 @@
-"""Kernels that normalize rows, with the sum of a residual connection: against NumPy in float64, right and with mistakes."""
+"""Kernels that normalize rows, with residual sums, against NumPy in float64: right and with mistakes."""
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def test_rows(bf16, name, m, c, residual):
 
 
 def test_more_blocks_than_rows():
-    """Those without rows leave zeros."""
+    """A block without rows leaves zeros."""
     for c in (64, 768):
         check(run("layernorm", *build("layernorm", 0, c), 0, 3, c, blocks=5))
 

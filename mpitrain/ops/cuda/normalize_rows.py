@@ -74,7 +74,7 @@ def kernel_of(name: str, x: Any, held: tuple[int, int]) -> Kernel:
 
 
 def covers(*arrays: Any) -> bool:
-    """Return whether the kernels cover these arrays, of which some may be None: C-contiguous, of one type, not too long."""
+    """Return whether the kernels cover these arrays (some may be None): C-contiguous, of one type, not too long."""
     given = [a for a in arrays if a is not None]
     first = given[0]
     if not (first.dtype == "float32" or is_bf16(first)) or held_by(first.shape[-1], piece_of(first)) is None:
