@@ -5,6 +5,7 @@ import numpy as np
 from mpitrain.arena import Arena
 from mpitrain.context import Context
 from mpitrain.device import CPU
+from mpitrain.ops.convert import as_activations
 
 STEP = 1e-6
 
@@ -18,17 +19,19 @@ class Run:
         rng = np.random.default_rng(5)
         for p in self.arena.parameters:
             p.data[...] = device.from_host((1 + 0.3 * rng.standard_normal(p.shape)).astype(np.float32).astype(dtype))
-        self.ctx = Context(training=training, dtype=dtype, device=device)
+        self.arena.values_changed()
+        wide = dtype if dtype == np.float64 else None
+        self.ctx = Context(training=training, dtype=wide, device=device)
 
     def forward(self, x):
-        return self.layer.forward(x, self.ctx)
+        return self.layer.forward(as_activations(x, self.ctx), self.ctx)
 
     def backward(self, x, dy, times=2):
         """Return dx, gradients and states after as many passes, whose gradients add up."""
         self.arena.begin_step(times)
         for _ in range(times):
             self.forward(x)
-            dx = self.layer.backward(self.device.from_host(dy.copy()), self.ctx)
+            dx = self.layer.backward(self.device.from_host(dy.astype(self.ctx.dtype)), self.ctx)
         to_host = self.device.to_host
         gradients = [to_host(p.grad).reshape(-1) / times for p in self.arena.parameters]
         return to_host(dx), np.concatenate([*gradients, []]), to_host(self.arena.states)
@@ -76,11 +79,11 @@ def along_a_line(exact, x, dy, dx, rng, tolerance):
 
 
 def steady(device, run, x, shape, training, others):
-    dy = device.from_host(np.ones(shape, np.float32))
+    dy = device.from_host(np.ones(shape, run.ctx.dtype))
     if training:
         run.arena.begin_step()
     with device.counted() as counts:
-        run.forward(x)
+        run.layer.forward(x, run.ctx)
         if training:
             run.layer.backward(dy, run.ctx)
     assert counts["buffers"] == counts["temporaries"] == counts["copies"] == counts["syncs"] == 0, counts

@@ -131,6 +131,7 @@ class WeightAverage(Hook):
         group, arena = run.data_parallel.group, run.setup.arena
         group.barrier()
         arena.values[: arena.size] = values
+        arena.values_changed()
         group.barrier()
 
     @staticmethod
