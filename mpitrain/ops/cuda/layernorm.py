@@ -32,6 +32,12 @@ def layernorm_gradients(dy: Any, z: Any, dw: Gradient, db: Gradient) -> bool:
     return True
 
 
+@ops.layernorm_backward.cuda
+def layernorm_backward(dy: Any, z: Any, r: Any, w: Any, dw: Gradient, db: Gradient, dx: Any) -> None:
+    """Three launches."""
+    ops.layernorm_backward.numpy(dy, z, r, w, dw, db, dx)
+
+
 @ops.layernorm_dx.cuda
 def layernorm_dx(dy: Any, z: Any, r: Any, w: Any, dx: Any) -> bool:
     """One launch."""
