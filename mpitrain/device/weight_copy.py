@@ -28,7 +28,8 @@ class WeightCopy:
 
     def __init__(self, weights: Any, array: Any):
         self.weights, self.array, self.stale = weights, array, True
-        self._first, self._stop = weights.data.ptr, weights.data.ptr + weights.nbytes
+        self._first: int = weights.data.ptr
+        self._stop: int = self._first + weights.nbytes
         self._views: dict[tuple[int, tuple[int, ...]], Any] = {}
 
     def refresh(self) -> None:
@@ -43,7 +44,8 @@ class WeightCopy:
 
     def address_of(self, address: int) -> int:
         """Return the address of the copy of the weight at ``address``."""
-        return int(self.array.data.ptr) + (address - self._first) // 2
+        first: int = self.array.data.ptr
+        return first + (address - self._first) // 2
 
     def view_of(self, part: Any) -> Any:
         """Return the copy of ``part``, a C-contiguous view of the weights."""

@@ -22,8 +22,8 @@ from ...kernels.plan import ceil_div
 from .. import attention as ops
 from ..dropout import Masks
 from ..workspace import workspace
-from .elements import is_bf16
 from .attention_record import DROPOUT, Mask
+from .elements import is_bf16
 from .matmul import multiply
 from .softmax import run_rows
 

@@ -1,6 +1,7 @@
 """Convolution on a GPU: columns gathered by one kernel, one product for many images, and columns added back.
 
-Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); columns (G, N OH OW, KH KW C/G); fp32 or bf16, w and b fp32.
+Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); columns (G, N OH OW, KH KW C/G); fp32 or bf16, but
+w and b are fp32.
 """
 
 from collections.abc import Iterator

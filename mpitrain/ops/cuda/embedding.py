@@ -10,10 +10,12 @@ from ...kernels.launch import launch
 from ...kernels.plan import Launch
 from .. import embedding as ops
 from ..workspace import workspace
-from .elements import element_kernel, elements_fit
+from .elements import bf16_of, element_kernel, elements_fit, is_bf16
 from .launch import run, values
 
-FORWARD, DW = (element_kernel("embedding.cu", name=f"embedding_{name}") for name in ("forward", "dw"))
+FORWARD = kernel("embedding.cu", name="embedding_forward")
+DW = element_kernel("embedding.cu", name="embedding_dw")
+FORWARD_BF16 = kernel("embedding.cu", {"ELEMENT_BF16": 1, "TABLE_BF16": 1}, name="embedding_forward")
 ORDER = kernel("embedding.cu", name="embedding_order")
 ROW_THREADS = 128
 
@@ -26,9 +28,14 @@ def check_ids(ids: Any, num_rows: int) -> None:
 @ops.embedding.cuda
 def embedding(ids: Any, w: Any, y: Any) -> bool:
     """Write the rows; an id outside of the table gives NaN."""
-    if not elements_fit(y) or w.dtype != np.float32:
+    if not (elements_fit(y) and elements_fit(w)):
         return False
-    _row_by_row(y, FORWARD.of(y), _long(ids), w, y, w.shape[1], _count(w))
+    if is_bf16(y):
+        _row_by_row(y, FORWARD_BF16, _long(ids), bf16_of(w, "table"), y, w.shape[1], _count(w))
+    elif w.dtype == np.float32:
+        _row_by_row(y, FORWARD, _long(ids), w, y, w.shape[1], _count(w))
+    else:
+        return False
     return True
 
 

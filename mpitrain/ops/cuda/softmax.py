@@ -42,6 +42,6 @@ def softmax_dx(y: Any, dy: Any, dx: Any) -> bool:
 
 
 def run_rows(name: str, like: Any, rows: int, length: int, arguments: Sequence[Any], *, drops: bool = False) -> None:
-    """Launch a kernel of softmax.cu for elements like those of ``like``: a warp for each row, or a block where rows are long."""
+    """Launch a kernel of softmax.cu for elements of the type of ``like``: a warp, or a block, for each row."""
     warps = BLOCK_WARPS if length > LONG_ROW else 1
     run(device_of(like), KERNELS[name, warps, drops].of(like), 32 * warps * rows, arguments)
