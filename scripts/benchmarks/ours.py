@@ -28,7 +28,8 @@ def num_parameters(case: Case) -> int:
 
 def make_model(name: str, input_shape: tuple[int, ...]) -> Layer:
     """Return the network."""
-    text = {"minilm": f"bert:vocabulary={WORDS},window={POSITIONS}"}.get(name, name.partition("-")[0])
+    texts = {"minilm": f"bert:vocabulary={WORDS},window={POSITIONS}", "gpt2": "gpt:size=gpt2"}
+    text = texts.get(name, name.partition("-")[0])
     return models.build(text, input_shape, VOCABULARY.get(name, NUM_CLASSES))
 
 
