@@ -156,6 +156,7 @@ class DataParallel:
             gradient_hook=gradient_hook,
             same=self._same,
         )
+        self._sends_weights = type(self.sync).update is not WholeUpdateSync.update
         self._rows = RowUpdates(arena, self._same, roles) if arena.by_rows else None
         self._part_sums = None if roles is None or roles.parts.size == 1 else PartSums(roles, arena, self.sync, copies)
         self.algorithms, self.reasons = self.sync.algorithms, self.sync.reasons
@@ -283,7 +284,8 @@ class DataParallel:
         """Update the weights from the summed gradients times ``scale``; every rank calls it, or no rank does."""
         begin = time.perf_counter()
         self.sync.update(optimizer, lr, scale)
-        self._values_may_have_changed()
+        if self._sends_weights:
+            self.arena.values_changed()
         if self._rows is not None:
             self._rows.update(optimizer, lr, scale)
         end = time.perf_counter()
@@ -293,11 +295,6 @@ class DataParallel:
             self.sync_seconds += self.sync.take_seconds()
         if self.on_timed is not None:
             self.on_timed("update", begin, end)
-
-    def _values_may_have_changed(self) -> None:
-        """Say so to the arena if ranks exchange weights, and not only gradients before an update."""
-        if type(self.sync).update is not WholeUpdateSync.update:
-            self.arena.values_changed()
 
     def _sum_statistics(self, array: np.ndarray) -> np.ndarray:
         """Sum batch statistics over the ranks; waiting for them is no work of this rank."""
@@ -310,7 +307,8 @@ class DataParallel:
     def skip(self) -> None:
         """End a step without an update; every rank calls it, or no rank does, but in steps of their own."""
         self.sync.skip()
-        self._values_may_have_changed()
+        if self._sends_weights:
+            self.arena.values_changed()
         self.sync_seconds += self.sync.take_seconds()
 
     def gather_slots(self, optimizer: Optimizer) -> None:
