@@ -88,7 +88,7 @@ class Optimizer(ABC):
         self._longest = BLOCK if in_numpy else KERNEL_BLOCK
         self._blocks: dict[ArenaShard, list[list[Block]]] = {}
 
-    def step(self, lr: float, scale: float = 1.0, shard: ArenaShard | None = None) -> None:
+    def step(self, lr: float, scale: float = 1.0, shard: ArenaShard | None = None, *, begun: bool = False) -> None:
         """Update the weights of ``shard``, by default all of them from ``arena.gradients``.
 
         Parameters
@@ -98,13 +98,11 @@ class Optimizer(ABC):
             Multiplies the gradients: 1 / global weight, times the factor of clipping.
         shard : ArenaShard
             The same object in every step: its blocks are cached.
+        begun : bool
+            True where ``step_count`` has counted the step.
         """
-        self.step_count += 1
-        self.apply(lr, scale, shard or self.whole)
-
-    def apply(self, lr: float, scale: float, shard: ArenaShard) -> None:
-        """Update the weights of ``shard`` in the step that has begun."""
-        for blocks in self.blocks(shard):
+        self.step_count += not begun
+        for blocks in self.blocks(shard or self.whole):
             for block in blocks:
                 self.update(block, float(lr), float(scale))
         if not self.writes_copy:
@@ -144,7 +142,7 @@ class Optimizer(ABC):
         for kind in type(self).__mro__:
             if "step_numbers" in vars(kind):
                 return kind is not Optimizer
-            if not vars(kind).keys().isdisjoint(("step", "apply", "update")):
+            if not vars(kind).keys().isdisjoint(("step", "update")):
                 return False
         return False
 

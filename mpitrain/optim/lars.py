@@ -56,8 +56,10 @@ class LARS(Optimizer):
         self.momentum, self.eta = float(momentum), float(eta)
         self._kept: dict[ArenaShard, Pieces] = {}
 
-    def apply(self, lr: float, scale: float, shard: ArenaShard) -> None:
+    def step(self, lr: float, scale: float = 1.0, shard: ArenaShard | None = None, *, begun: bool = False) -> None:
         """Update the weights of ``shard``; the norms of a divided parameter are summed over the ranks."""
+        shard = shard or self.whole
+        self.step_count += not begun
         if shard not in self._kept:
             each = zip(self._pieces(shard), self.blocks(shard), strict=True)
             pieces = [Piece(p.index, self.decays(p), blocks) for (p, _), blocks in each]

@@ -79,7 +79,7 @@ class QueuedUpdate:
     def _launch(self) -> None:
         totals = self._arena.gradients[StepHeader.TOTALS]
         step_numbers(totals, self._norm.squares, self._given, self._max_norm, self._numbers)
-        self._optimizer.apply(0.0, 1.0, self._shard)
+        self._optimizer.step(0.0, 1.0, self._shard, begun=True)
 
     def _capture(self) -> Graph | None:
         """Do the update, and return it as a graph; None if that does something else."""
