@@ -16,7 +16,7 @@ from mpitrain.head_loss import split_head
 from mpitrain.layers import GELU, Conv2d, Layer, LayerNorm, Linear, MultiHeadAttention
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.model_table import ModelTable
-from mpitrain.optim import SGD, AdamW
+from mpitrain.optim import SGD, AdamW, QueuedUpdate
 from mpitrain.parallel.data import DataParallel
 from mpitrain.training.executors.graphed import StepGraphs
 
@@ -45,7 +45,7 @@ def make_step(
 ) -> Callable[[], None]:
     """Return the step that the trainer makes, without its bookkeeping, on this rank's samples x (n, ...) and y (n,).
 
-    ``graph``: forward and backward as a CUDA graph, from the third step on.
+    ``graph``: forward and backward, and the update, as CUDA graphs, from the third step on.
     """
     model = make_model(name, x.shape[1:])
     arena = Arena(model.named_parameters(), model.named_states(), device=device)
@@ -55,6 +55,8 @@ def make_step(
     inputs, targets = device.from_host(x), device.from_host(y)
     batch = Batch(inputs, targets, 0, np.arange(len(x)))
     graphs = StepGraphs(arena, ctx, 1, [], sys.exit) if graph else None
+    norm = data_parallel.queued_norm()
+    queued = None if norm is None else QueuedUpdate(optimizer, norm, 0.0, graph, sys.exit)
 
     def work() -> None:
         arena.add_totals(loss.forward(body.forward(inputs, ctx), targets, ctx))
@@ -63,8 +65,12 @@ def make_step(
     def step() -> None:
         data_parallel.begin()
         work() if graphs is None else graphs.run(0, batch, work)
-        data_parallel.finish()
-        data_parallel.update(optimizer, RATE, 1 / float(arena.header[0]))
+        if queued is None:
+            data_parallel.finish()
+            data_parallel.update(optimizer, RATE, 1 / float(arena.header[0]))
+        else:
+            queued.begin(RATE)
+            data_parallel.finish(queued.queue)
 
     return step
 
