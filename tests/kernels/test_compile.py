@@ -165,6 +165,17 @@ def test_remarks_on_wgmma_are_noticed(compiler, remark):
         check_resources(said)
 
 
+@by_both
+def test_every_width_of_wgmma(compiler):
+    """In bf16, in tf32 and with A from registers."""
+    text = (cpu.Path(__file__).parent / "probe_widths.cu").read_text()
+    built = build("gemm_wgmma.cu", "90a", {}, compiler, lambda _: text)
+    check_resources(built.said)
+    for columns in range(8, 257, 8):
+        kinds = {f"HGMMA.64x{columns}x16.F32.BF16": 2, f"HGMMA.64x{columns}x8.F32.TF32": 1}
+        assert {kind: built.kernels[f"width_{columns}"].count(kind) for kind in kinds} == kinds
+
+
 @pytest.mark.parametrize("arch", ["75", "90a"])
 def test_sum_of_parts(arch):
     macros = {"EPILOGUE": EPILOGUES.index("gelu_gradient"), "OUTPUT_BF16": int(arch != "75")}
