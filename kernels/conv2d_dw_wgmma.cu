@@ -14,6 +14,9 @@
 // side, which wgmma reads as they are. Each consumer has 64 channels of one tap; the other may have those of another tap,
 // so that 64 channels fill a tile.
 #define INPUT_BF16 1
+#ifndef CONVOLUTION
+#define CONVOLUTION 2
+#endif
 #include "common/convolution.cuh"
 #include "common/fragments.cuh"
 #include "common/ring.cuh"

@@ -23,9 +23,6 @@
 #include "common/windows.cuh"
 #include "common/work.cuh"
 
-#ifndef CONVOLUTION
-#define CONVOLUTION CONVOLUTION_FORWARD
-#endif
 #ifndef TILE_N
 #define TILE_N 128
 #define STAGES 6
@@ -66,10 +63,11 @@ struct TapPlace {
 
   __device__ __forceinline__ TapPlace(const Conv& conv, int k)
       : rows(conv.axes[0][0]), cols(conv.axes[1][0]), depth(conv.depth), width(conv.kernel_width) {
-    const int steps = (depth + TILE_K - 1) / TILE_K, step = k / TILE_K, tap = step / steps;
-    channel = (step - tap * steps) * TILE_K;
-    row = tap / cols.taps;
-    col = tap - row * cols.taps;
+    const int steps = (depth + TILE_K - 1) / TILE_K, step = k / TILE_K, number = step / steps;
+    const auto at = cols.by_taps(number);
+    channel = (step - number * steps) * TILE_K;
+    row = at.quotient;
+    col = at.remainder;
   }
   __device__ __forceinline__ int tap() const {
     return (rows.first_tap + row * rows.tap_step) * width + cols.first_tap + col * cols.tap_step;
@@ -133,7 +131,8 @@ __device__ __forceinline__ void consume(const Stages& stages, const Conv& conv) 
     multiply<true, true, B_K>(sums[0], stages, at, (depth.stop - depth.first) / TILE_K, consumer * GROUP_M);
     const int row = origin.row + consumer * GROUP_M + warp * WARP_M;
 #if SCATTER
-    finish_fragments(conv.gemm, 0, split, row, origin.col, sums, Scattered(conv));
+    const Class part = class_of(conv, 0);
+    finish_fragments(conv.gemm, 0, split, row, origin.col, sums, PlacesInOut<Input, Output>{conv, part});
 #else
     finish_fragments(conv.gemm, 0, split, row, origin.col, sums);
 #endif
