@@ -1,18 +1,18 @@
 // Convolution on Hopper's tensor cores, sm_90a: dw, summed over pixels, from images that the copy engine gathers
 // Arch: sm_90a
-// Shapes: see common/convolution.cuh; one group. x and dy begin at multiples of 16 bytes, O is a multiple of 8 and C one
-//     of 64, so that 64 rows of dw belong to one tap.
+// Shapes: see common/convolution.cuh; one group. x and dy begin at multiples of 16 bytes, O is a multiple of 8 and C
+//     one of 64, so that 64 rows of dw belong to one tap.
 // Types: x, dy bf16; OUTPUT_BF16 0: dw is fp32; 1: bf16.
-// Launch: a_map: x, the windows of common/tensor_copy.cuh, boxes of 64 channels x 64 pixels; b_map: dy as a matrix (N OH
-//     OW, O), boxes of 64 outputs x 64 pixels; the record; grid, block, shared memory and slabs as conv2d_wgmma.cu. With
-//     splits, gemm_sum.cu adds the parts of the pixels, in order.
-// Roofline: 2 N OH OW KH KW C O operations for 2 (N H W C + N OH OW O) bytes; x is fetched from L2 for each tap and tile
-//     of O, dy for each two taps or 128 channels.
+// Launch: a_map: x, the windows of common/tensor_copy.cuh, boxes of 64 channels x 64 pixels; b_map: dy as a matrix (N
+//     OH OW, O), boxes of 64 outputs x 64 pixels; the record; grid, block, shared memory and slabs as
+//     conv2d_wgmma.cu. With splits, gemm_sum.cu adds the parts of the pixels, in order.
+// Roofline: 2 N OH OW KH KW C O operations for 2 (N H W C + N OH OW O) bytes; x is fetched from L2 for each tap and
+//     tile of O, dy for each two taps or 128 channels.
 // Oracle: ops/conv2d.py. Source: Chetlur et al. 2014, "cuDNN"; see conv2d_wgmma.cu. It has not run on a GPU.
 //
-// A row of dw is a tap and a channel, and k are pixels: both factors lie in memory across k, channels or outputs side by
-// side, which wgmma reads as they are. Each consumer has 64 channels of one tap; the other may have those of another tap,
-// so that 64 channels fill a tile.
+// A row of dw is a tap and a channel, and k are pixels: both factors lie in memory across k, channels or outputs side
+// by side, which wgmma reads as they are. Each consumer has 64 channels of one tap; the other may have those of
+// another tap, so that 64 channels fill a tile.
 #define INPUT_BF16 1
 #ifndef CONVOLUTION
 #define CONVOLUTION 2

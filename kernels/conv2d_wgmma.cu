@@ -1,20 +1,22 @@
 // Convolution on Hopper's tensor cores, sm_90a: y, and dx class by class, from images that the copy engine gathers
 // Arch: sm_90a
-// Shapes: see common/convolution.cuh; one group and one class a launch. x (or dy) and w begin at multiples of 16 bytes,
-//     and have channels in multiples of 8. k counts what is fetched: 64 for each tap and 64 channels, zeros behind the last.
+// Shapes: see common/convolution.cuh; one group and one class a launch. x (or dy) and w begin at multiples of 16
+//     bytes, and have channels in multiples of 8. k counts what is fetched: 64 for each tap and 64 channels, zeros
+//     behind the last.
 // Types: x, w bf16. OUTPUT_BF16 0: y, residual and pre are fp32; 1: bf16.
 // Launch: a_map: x (dy for dx), the windows of common/tensor_copy.cuh, boxes of 64 channels x 128 pixels; b_map: w as
-//     matrices (C, O), one a tap, boxes of 64 outputs x 64 channels, for dx of 64 outputs x TILE_N / CLUSTER channels; the
-//     record; grid CLUSTER x clusters, as many as run at once; 384 per block; SHARED_BYTES of dynamic shared memory, one
-//     block per SM; slabs of 16. Axes count taps so that `step` is not negative.
-// Roofline: 2 N OH OW KH KW C O operations for 2 (N H W C + N OH OW O) bytes; but each tap is fetched from L2 again, KH KW
-//     times 128 C bytes a tile: with 64 outputs that bounds it, at 96 bytes for each cycle of the tensor cores.
-// Oracle: ops/conv2d.py. Source: PTX ISA, "im2col mode"; Chetlur et al. 2014, "cuDNN"; see gemm_wgmma.cu for the rest.
+//     matrices (C, O), one a tap, boxes of 64 outputs x 64 channels, for dx of 64 outputs x TILE_N / CLUSTER
+//     channels; the record; grid CLUSTER x clusters, as many as run at once; 384 per block; SHARED_BYTES of dynamic
+//     shared memory, one block per SM; slabs of 16. Axes count taps so that `step` is not negative.
+// Roofline: 2 N OH OW KH KW C O operations for 2 (N H W C + N OH OW O) bytes; but each tap is fetched from L2 again,
+//     KH KW times 128 C bytes a tile: with 64 outputs that bounds it, at 96 bytes for each cycle of the tensor cores.
+// Oracle: ops/conv2d.py. Source: PTX ISA, "im2col mode"; Chetlur et al. 2014, "cuDNN"; see gemm_wgmma.cu for the
+//     rest.
 // It has not run on a GPU.
 //
-// gemm_wgmma.cu with another producer: a step of k is one tap and 64 channels, and its tile of A the pixels under that tap
-// of 128 windows, which the copy engine finds, zeros in the padding included. So no thread computes an address of a pixel:
-// the place of a tile's first window takes two divisions by multiplication.
+// gemm_wgmma.cu with another producer: a step of k is one tap and 64 channels, and its tile of A the pixels under
+// that tap of 128 windows, which the copy engine finds, zeros in the padding included. So no thread computes an
+// address of a pixel: the place of a tile's first window takes two divisions by multiplication.
 #define INPUT_BF16 1
 #include "common/convolution.cuh"
 #include "common/fragments.cuh"
