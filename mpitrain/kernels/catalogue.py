@@ -1,7 +1,10 @@
 """Lists of kernels to build: those that training launches, and the rungs of the ladder."""
 
+from itertools import product
 from pathlib import Path
 
+from . import convolution_plan
+from .convolution import KINDS, Convolution
 from .gemm import EPILOGUES, INPUTS, TILES, Shape
 from .kernel import SOURCES, Kernel, entries, kernel
 
@@ -39,8 +42,20 @@ def products() -> list[Kernel]:
     epilogues = sorted({EPILOGUES.index(epilogue) for _, _, epilogue in PRODUCTS})
     return [
         *dict.fromkeys(found),
+        *convolutions(),
         *(kernel("gemm_sum.cu", {"EPILOGUE": number, "OUTPUT_BF16": 0}) for number in epilogues),
     ]
+
+
+def convolutions() -> list[Kernel]:
+    """Return all variants of the convolutions that training uses: channels in whole chunks of 16 bytes, and not."""
+    found = []
+    for tile, kind in product(convolution_plan.TILES, KINDS):
+        for inputs in INPUTS[tile.kernel]:
+            outputs = "bf16" if inputs == "bf16" and kind != "dw" else "fp32"
+            conv = Convolution(kind, 1, (1, 1), 8, 8, (1, 1), inputs=inputs, outputs=outputs)
+            found += [convolution_plan.built_for(tile, conv, elementwise) for elementwise in (False, True)]
+    return list(dict.fromkeys(found))
 
 
 def others() -> list[Kernel]:

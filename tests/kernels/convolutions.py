@@ -138,7 +138,8 @@ class Arrays:
         stored = self.outputs.value(self.out).reshape(self.rows, self.columns)
         slabs, groups = -(-self.rows // slab), self.case.conv.groups
         got = self.column_sums.reshape(-1)[: slabs * self.columns].reshape(groups, slabs, -1).sum(axis=1).reshape(-1)
-        np.testing.assert_allclose(got, stored.sum(axis=0), rtol=1e-2, atol=1e-2)
+        atol = 4.0 if self.case.conv.outputs == "bf16" else 1e-3  # what is stored was rounded
+        np.testing.assert_allclose(got, stored.sum(axis=0), rtol=1e-3, atol=atol)
 
 
 def _exact(kind: str, shape: tuple[int, ...], plan, a: np.ndarray, b: np.ndarray) -> np.ndarray:
