@@ -1,5 +1,6 @@
 """Lists of kernels to build: those that training launches, and the rungs of the ladder."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def convolutions() -> list[Kernel]:
         for inputs in INPUTS[tile.kernel]:
             outputs = "bf16" if inputs == "bf16" and kind != "dw" else "fp32"
             conv = Convolution(kind, 1, (1, 1), 8, 8, (1, 1), inputs=inputs, outputs=outputs)
-            found += [convolution_plan.built_for(tile, conv, elementwise) for elementwise in (False, True)]
+            strided = replace(conv, stride=(2, 2), size=(2, 2))
+            found += [convolution_plan.built_for(tile, each, odd) for each in (conv, strided) for odd in (False, True)]
     return list(dict.fromkeys(found))
 
 

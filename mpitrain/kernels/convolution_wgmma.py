@@ -10,7 +10,7 @@ from math import prod
 
 from ..device import Im2colMap, TensorMap
 from .convolution import KINDS, Axis, Classes, Convolution
-from .gemm import BOX, EPILOGUES, WGMMA_ROWS, WGMMA_THREADS, Shape
+from .gemm import BOX, EPILOGUES, WGMMA_ROWS, Shape, Tile
 from .kernel import Kernel, kernel
 from .plan import MOST_ACROSS, Launch, ceil_div
 
@@ -20,46 +20,31 @@ MOST_OFFSET = 255  # of a tap from the first of its window
 SLAB = 16  # rows of one column sum, or of the moments of one part
 
 
-@dataclass(frozen=True)
-class Tile:
-    """What a cluster of blocks computes at a time: 128 rows a block, ``n`` columns."""
-
-    n: int
-    cluster: int = 1
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def name(self) -> str:
-        """The name in the table."""
-        return f"wgmma_{WGMMA_ROWS * self.cluster}x{self.n}"
-
-    @property
-    def shared_bytes(self) -> int:
-        """Dynamic shared memory of a block: a ring of stages, 128 bytes deep, and its mbarriers, aligned."""
-        return STAGES[self.n] * ((WGMMA_ROWS + self.n) * 128 + 16) + 1024
-
-    def built_for(self, conv: Convolution, scattered: bool = False, moments: bool = False) -> Kernel:
-        """Return the kernel that computes ``conv`` in this tile.
-
-        Parameters
-        ----------
-        scattered : bool
-            Whether the pixels of dx are apart from each other, those of one class.
-        moments : bool
-            Whether it also writes mean and squared differences of columns (kernels/common/epilogue.cuh).
-        """
-        macros = {"EPILOGUE": EPILOGUES.index(conv.epilogue), "OUTPUT_BF16": int(conv.outputs == "bf16")}
-        macros |= {"TILE_N": self.n, "STAGES": STAGES[self.n], "CLUSTER": self.cluster}
-        if moments:
-            macros["COLUMN_MOMENTS"] = 1
-        if conv.kind == "dw":
-            return kernel("conv2d_dw_wgmma.cu", macros)
-        return kernel("conv2d_wgmma.cu", macros | {"CONVOLUTION": KINDS.index(conv.kind), "SCATTER": int(scattered)})
+TILES = tuple(
+    Tile("conv2d_wgmma", WGMMA_ROWS * cluster, n, SLAB, n, stages)
+    for n, stages in STAGES.items()
+    for cluster in (1, 2)
+    if n % (64 * cluster) == 0
+)
 
 
-TILES = tuple(Tile(n, cluster) for n in STAGES for cluster in (1, 2) if n % (64 * cluster) == 0)
+def built_for(tile: Tile, conv: Convolution, scattered: bool = False, moments: bool = False) -> Kernel:
+    """Return the kernel that computes ``conv`` in ``tile``.
+
+    Parameters
+    ----------
+    scattered : bool
+        Whether the pixels of dx are apart from each other, those of one class.
+    moments : bool
+        Whether it also writes mean and squared differences of columns (kernels/common/epilogue.cuh).
+    """
+    macros = {"EPILOGUE": EPILOGUES.index(conv.epilogue), "OUTPUT_BF16": int(conv.outputs == "bf16")}
+    macros |= {"TILE_N": tile.n, "STAGES": tile.stages, "CLUSTER": tile.cluster}
+    if moments:
+        macros["COLUMN_MOMENTS"] = 1
+    if conv.kind == "dw":
+        return kernel("conv2d_dw_wgmma.cu", macros)
+    return kernel("conv2d_wgmma.cu", macros | {"CONVOLUTION": KINDS.index(conv.kind), "SCATTER": int(scattered)})
 
 
 @dataclass(frozen=True)
@@ -105,9 +90,9 @@ class Part:
 
     def launch(self, tile: Tile, splits: int, num_processors: int) -> Launch:
         """Return the launch of as many clusters as there is work for, or as fit."""
-        tiles = ceil_div(self.shape.m, WGMMA_ROWS * tile.cluster) * ceil_div(self.shape.n, tile.n)
+        tiles = ceil_div(self.shape.m, tile.m) * ceil_div(self.shape.n, tile.n)
         clusters = min(tiles * splits, max(1, num_processors // tile.cluster))
-        return Launch((clusters * tile.cluster, 1, 1), (WGMMA_THREADS, 1, 1), tile.shared_bytes, tile.cluster)
+        return Launch((clusters * tile.cluster, 1, 1), (tile.threads, 1, 1), tile.shared_bytes, tile.cluster)
 
 
 @lru_cache(maxsize=4096)

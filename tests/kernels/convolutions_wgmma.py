@@ -3,12 +3,18 @@
 import numpy as np
 
 from mpitrain.kernels.convolution import record_of
-from mpitrain.kernels.convolution_wgmma import SLAB, Part, Tile, parts_of
+from mpitrain.kernels.convolution_wgmma import SLAB, TILES, Part, built_for, parts_of
+from mpitrain.kernels.gemm import Tile
 from tests.kernels import cpu, gemm
 from tests.kernels.convolutions import SLAB_OF_SUM, Arrays, Case
 from tests.kernels.products import ARGUMENTS, EPILOGUES
 
 PROCESSORS = 3  # fewer than tiles, so that blocks take several
+
+
+def wide(n: int, cluster: int = 1) -> Tile:
+    """Return the tile of ``n`` columns."""
+    return next(tile for tile in TILES if (tile.n, tile.cluster) == (n, cluster))
 
 
 def run(case: Case, tile: Tile, edit=None, stages: int | None = None) -> float:
@@ -17,7 +23,7 @@ def run(case: Case, tile: Tile, edit=None, stages: int | None = None) -> float:
     assert parts, "not covered"
     cut = False
     for part in parts:
-        what = tile.built_for(case.conv, part.scattered, case.moments)
+        what = built_for(tile, case.conv, part.scattered, case.moments)
         macros = dict(what.macros) | ({"STAGES": stages} if stages else {})
         cut = launch(case, part, tile, cpu.build(what.file, edit, **macros), arrays)
     slab = SLAB_OF_SUM if cut else SLAB

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from mpitrain.kernels.convolution_wgmma import Tile, parts_of
+from mpitrain.kernels.convolution_wgmma import built_for, parts_of
 from tests.kernels import cpu
 from tests.kernels.convolutions import Case
-from tests.kernels.convolutions_wgmma import run
+from tests.kernels.convolutions_wgmma import run, wide
 from tests.kernels.test_conv2d_wgmma import bf16
 
 pytestmark = [cpu.needs_gxx, pytest.mark.slow, pytest.mark.timeout(900)]
 
-PLAIN, WIDE, PAIR = Tile(64), Tile(128), Tile(128, 2)
+PLAIN, WIDE, PAIR = wide(64), wide(128), wide(128, 2)
 FORWARD = Case(bf16(3, (9, 11), 72, 136, (3, 2), (2, 1), (1, 1), (1, 2)), bias=True, seed=1)
 FULL = replace(FORWARD, conv=replace(FORWARD.conv, channels=64))
 CUT = replace(FORWARD, part=192)
@@ -55,7 +55,7 @@ def break_it(case, tile, right, wrong):
         return text.replace(right, wrong)
 
     part = parts_of(case.conv)[0]
-    what = tile.built_for(case.conv, part.scattered)
+    what = built_for(tile, case.conv, part.scattered)
     cpu.build(what.file, edit, **dict(what.macros) | {"STAGES": 3})
     return edit
 

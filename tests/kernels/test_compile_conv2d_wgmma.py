@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from mpitrain.kernels.convolution_wgmma import Tile
+from mpitrain.kernels.convolution_wgmma import built_for
 from tests.kernels import tools
 from tests.kernels.convolutions import of
+from tests.kernels.convolutions_wgmma import wide
 from tests.kernels.machine_code import Built, build
 from tests.kernels.test_compile import FENCES, GROWTH, check_resources
 
@@ -20,13 +21,13 @@ BOTH = "nvcc", "NVRTC"
 # Convolution, tile, scattered, moments; all instructions, and those that the producer executes for a stage (0: its wait
 # is behind the loop, and nobody can tell).
 CASES = [
-    (FORWARD, Tile(64), False, True, 2344, 53, BOTH),
-    (replace(FORWARD, epilogue="relu"), Tile(128, 2), False, False, 3624, 76, ("nvcc",)),
-    (FORWARD, Tile(256), False, False, 5744, 81, ("nvcc",)),
-    (DX, Tile(128), False, False, 3200, 52, ("nvcc",)),
-    (DX, Tile(192), True, False, 4592, 53, BOTH),
-    (DW, Tile(64), False, False, 1880, 0, BOTH),
-    (DW, Tile(256, 2), False, False, 5656, 0, ("nvcc",)),
+    (FORWARD, wide(64), False, True, 2344, 53, BOTH),
+    (replace(FORWARD, epilogue="relu"), wide(128, 2), False, False, 3624, 76, ("nvcc",)),
+    (FORWARD, wide(256), False, False, 5744, 81, ("nvcc",)),
+    (DX, wide(128), False, False, 3200, 52, ("nvcc",)),
+    (DX, wide(192), True, False, 4592, 53, BOTH),
+    (DW, wide(64), False, False, 1880, 0, BOTH),
+    (DW, wide(256, 2), False, False, 5656, 0, ("nvcc",)),
 ]
 EACH = pytest.mark.parametrize(
     ("case", "compiler"), [(case[:-1], compiler) for case in CASES for compiler in case[-1]], ids=str
@@ -35,7 +36,7 @@ EACH = pytest.mark.parametrize(
 
 def built(case, compiler: str) -> Built:
     conv, tile, scattered, moments, *_ = case
-    what = tile.built_for(conv, scattered, moments)
+    what = built_for(tile, conv, scattered, moments)
     return build(what.file, "90a", dict(what.macros), compiler)
 
 
