@@ -4,7 +4,7 @@
 //     one of 64, so that 64 rows of dw belong to one tap.
 // Types: x, dy bf16; OUTPUT_BF16 0: dw is fp32; 1: bf16.
 // Launch: a_map: x, the windows of common/tensor_copy.cuh, boxes of 64 channels x 64 pixels; b_map: dy as a matrix (N
-//     OH OW, O), boxes of 64 outputs x 64 pixels; the record; grid, block, shared memory and slabs as
+//     OH OW, O), boxes of 64 outputs x 64 / CLUSTER pixels; the record; grid, block, shared memory and slabs as
 //     conv2d_wgmma.cu. With splits, gemm_sum.cu adds the parts of the pixels, in order.
 // Roofline: 2 N OH OW KH KW C O operations for 2 (N H W C + N OH OW O) bytes; x is fetched from L2 for each tap and
 //     tile of O, dy for each two taps or 128 channels.
@@ -39,12 +39,12 @@
 constexpr int BOX = ROW_BYTES / sizeof(Input), TILE_K = BOX;
 constexpr int CONSUMERS = 2, GROUP_M = TILE_M / CONSUMERS;
 constexpr int A_BYTES = TILE_M * ROW_BYTES, B_BYTES = TILE_N * ROW_BYTES, STAGE_BYTES = A_BYTES + B_BYTES;
-constexpr int SHARE = TILE_N / CLUSTER;  // of the columns of B that a block fetches
+constexpr int SHARE = TILE_K / CLUSTER;  // of the pixels of B, which one block fetches for all
 
 static_assert(GROUP_M == 64 && BOX == 64, "the rows of one wgmma, and the channels of one box");
 static_assert(THREADS == (1 + CONSUMERS) * WARPGROUP, "a producer and the consumers");
 static_assert(CLUSTER == 1 || CLUSTER == 2, "tiles one below the other share B");
-static_assert(TILE_N % (64 * CLUSTER) == 0, "a block's share of B is whole boxes");
+static_assert(TILE_N % BOX == 0 && SHARE % 8 == 0, "whole boxes, and shares of them that the swizzle can be cut at");
 static_assert(SHARED_BYTES <= 227 * 1024, "a block has at most 227 KB of shared memory");
 
 using Conv = Convolution<Input, Output>;
@@ -66,7 +66,7 @@ struct Rows {
 
 __device__ __forceinline__ void produce(const Stages& stages, const TensorMap& a_map, const TensorMap& b_map,
                                         const Conv& conv) {
-  const int rank = CLUSTER > 1 ? rank_in_cluster() : 0;
+  const int share = CLUSTER > 1 ? rank_in_cluster() * SHARE : 0;
   Place<STAGES> at;
   for (Pieces work(conv.gemm); work.left(conv.gemm); work.advance()) {
     const TileOrigin origin = work.origin(conv.gemm);
@@ -84,12 +84,12 @@ __device__ __forceinline__ void produce(const Stages& stages, const TensorMap& a
                     full);
       }
 #pragma unroll
-      for (int i = rank * SHARE; i < (rank + 1) * SHARE; i += BOX) {
-        unsigned char* to = stages.b(at.stage) + i * ROW_BYTES;
+      for (int i = 0; i < TILE_N; i += BOX) {
+        unsigned char* to = stages.b(at.stage) + (i + share) * ROW_BYTES;
         if (CLUSTER == 1)
           tensor_copy(to, &b_map, origin.col + i, k, 0, full);
         else
-          tensor_copy_multicast(to, &b_map, origin.col + i, k, 0, full, (1 << CLUSTER) - 1);
+          tensor_copy_multicast(to, &b_map, origin.col + i, k + share, 0, full, (1 << CLUSTER) - 1);
       }
     }
   }

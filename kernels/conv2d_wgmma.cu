@@ -5,7 +5,7 @@
 //     behind the last.
 // Types: x, w bf16. OUTPUT_BF16 0: y, residual and pre are fp32; 1: bf16.
 // Launch: a_map: x (dy for dx), the windows of common/tensor_copy.cuh, boxes of 64 channels x 128 pixels; b_map: w as
-//     matrices (C, O), one a tap, boxes of 64 outputs x 64 channels, for dx of 64 outputs x TILE_N / CLUSTER
+//     matrices (C, O), one a tap, boxes of 64 outputs x 64 / CLUSTER channels, for dx of 64 outputs x TILE_N / CLUSTER
 //     channels; the record; grid CLUSTER x clusters, as many as run at once; 384 per block; SHARED_BYTES of dynamic
 //     shared memory, one block per SM; slabs of 16. Axes count taps so that `step` is not negative.
 // Roofline: 2 N OH OW KH KW C O operations for 2 (N H W C + N OH OW O) bytes; but each tap is fetched from L2 again,
@@ -44,13 +44,13 @@ constexpr bool B_K = CONVOLUTION == CONVOLUTION_DX;  // outputs are k, and conti
 constexpr int BOX = ROW_BYTES / sizeof(Input), TILE_K = BOX;
 constexpr int CONSUMERS = 2, GROUP_M = TILE_M / CONSUMERS;
 constexpr int A_BYTES = TILE_M * ROW_BYTES, B_BYTES = TILE_N * ROW_BYTES, STAGE_BYTES = A_BYTES + B_BYTES;
-constexpr int SHARE = TILE_N / CLUSTER;  // of the columns of B that a block fetches
+constexpr int SHARE = (B_K ? TILE_N : TILE_K) / CLUSTER;  // of the rows of B's boxes, which one block fetches for all
 
 static_assert(CONVOLUTION == CONVOLUTION_FORWARD || CONVOLUTION == CONVOLUTION_DX, "conv2d_dw_wgmma.cu is for dw");
 static_assert(GROUP_M == 64, "the rows of one wgmma");
 static_assert(THREADS == (1 + CONSUMERS) * WARPGROUP, "a producer and the consumers");
 static_assert(CLUSTER == 1 || CLUSTER == 2, "tiles one below the other share B");
-static_assert(TILE_N % (64 * CLUSTER) == 0, "a block's share of B is whole boxes");
+static_assert(TILE_N % BOX == 0 && SHARE % 8 == 0, "whole boxes, and shares of them that the swizzle can be cut at");
 static_assert(SHARED_BYTES <= 227 * 1024, "a block has at most 227 KB of shared memory");
 
 using Conv = Convolution<Input, Output>;
@@ -86,19 +86,19 @@ struct TapPlace {
 
 __device__ __forceinline__ void copy_weights(unsigned char* tile, const TensorMap& b_map, int col, int channel, int tap,
                                              Barrier* full) {
-  const int rank = CLUSTER > 1 ? rank_in_cluster() : 0, first = col + rank * SHARE;
+  const int first = CLUSTER > 1 ? rank_in_cluster() * SHARE : 0;
   auto copy = [&](unsigned char* to, int x, int y) {
     if (CLUSTER == 1)
       tensor_copy(to, &b_map, x, y, tap, full);
     else
       tensor_copy_multicast(to, &b_map, x, y, tap, full, (1 << CLUSTER) - 1);
   };
-  tile += rank * SHARE * ROW_BYTES;
+  tile += first * ROW_BYTES;
   if (B_K) {
-    copy(tile, channel, first);
+    copy(tile, channel, col + first);
   } else {
 #pragma unroll
-    for (int i = 0; i < SHARE / BOX; i++) copy(tile + i * TILE_K * ROW_BYTES, first + i * BOX, channel);
+    for (int i = 0; i < TILE_N / BOX; i++) copy(tile + i * TILE_K * ROW_BYTES, col + i * BOX, channel + first);
   }
 }
 

@@ -6,8 +6,8 @@ of dx count, each as deep as its own K; and no launch is faster than the memory:
     time = max(waves * (latency + tile * mean depth / (rate * share)), bytes / bandwidth)
            + [splits > 1] (launch + 8 splits M N groups / bandwidth)
 
-What wgmma multiplies (convolution_wgmma.py) comes from L2 for each tap again, and L2 is taken for twice as fast as the
-memory: the bytes of all boxes bound its time, too.
+A block fetches its tiles from L2, each pixel once for each tap. That bounds the time of narrow tiles, too: L2 is taken for
+twice as fast as the memory.
 """
 
 from dataclasses import dataclass
@@ -195,9 +195,8 @@ def microseconds(conv: Convolution, tile: Tile, splits: int, num_processors: int
     rows = tile.m // tile.cluster
     waves = ceil_div(blocks, max(1, num_processors // tile.cluster))
     time = max(waves * (table.latency_us + rows * tile.n * depth / rate), moved_bytes(conv) / table.bytes_per_us)
-    if parts:
-        fetched = 2 * blocks * depth * (tile.m + tile.n)
-        time = max(time, fetched / (L2_RATE * table.bytes_per_us))
+    fetched = (2 if conv.inputs == "bf16" else 4) * blocks * depth * (tile.m + tile.n)
+    time = max(time, fetched / (L2_RATE * table.bytes_per_us))
     time += ((len(parts) or len(conv.classes())) - 1) * table.launch_us
     if splits > 1:
         shape: Shape = each[0]

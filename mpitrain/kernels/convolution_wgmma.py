@@ -21,10 +21,7 @@ SLAB = 16  # rows of one column sum, or of the moments of one part
 
 
 TILES = tuple(
-    Tile("conv2d_wgmma", WGMMA_ROWS * cluster, n, SLAB, n, stages)
-    for n, stages in STAGES.items()
-    for cluster in (1, 2)
-    if n % (64 * cluster) == 0
+    Tile("conv2d_wgmma", WGMMA_ROWS * cluster, n, SLAB, n, stages) for n, stages in STAGES.items() for cluster in (1, 2)
 )
 
 
@@ -85,8 +82,8 @@ class Part:
             size = conv.num_outputs, conv.images * prod(conv.output), 1
         else:
             size = conv.num_outputs, conv.channels, prod(conv.kernel)
-        rows = tile.n // tile.cluster if conv.kind == "dx" else BOX
-        return TensorMap(address, 2, size, row, size[1] * row, (BOX, rows))
+        rows = tile.n if conv.kind == "dx" else BOX
+        return TensorMap(address, 2, size, row, size[1] * row, (BOX, rows // tile.cluster))
 
     def launch(self, tile: Tile, splits: int, num_processors: int) -> Launch:
         """Return the launch of as many clusters as there is work for, or as fit."""
