@@ -6,8 +6,8 @@ of dx count, each as deep as its own K; and no launch is faster than the memory:
     time = max(waves * (latency + tile * mean depth / (rate * share)), bytes / bandwidth)
            + [splits > 1] (launch + 8 splits M N groups / bandwidth)
 
-A block fetches its tiles from L2, each pixel once for each tap. That bounds the time of narrow tiles, too: L2 is taken for
-twice as fast as the memory.
+A block fetches its tiles from L2, each pixel once for each tap. That bounds the time of narrow tiles, too: L2 is taken
+for twice as fast as the memory.
 """
 
 from dataclasses import dataclass
