@@ -17,7 +17,7 @@ struct Step {
 };
 
 // The gathered images. Rows are positions of a class, in all images; columns are the taps and channels of a group. Rows
-// from num_rows on, and columns from num_cols on, are 0.
+// from num_rows on, and columns from num_cols on, are 0: without a branch, their address is nobody's.
 template <class Input, class Output>
 struct Pixels {
   const Convolution<Input, Output>& conv;
@@ -26,18 +26,16 @@ struct Pixels {
   int num_rows, num_cols;
 
   __device__ __forceinline__ Place<Input> place(int row) const {
-    if (row >= num_rows) return {images, OUTSIDE, 0};
     const auto line = part.cols.by_positions(row), at = part.rows.by_positions(line.quotient);
     const int h = at.remainder * part.rows.scale + part.rows.first;
     const int w = line.remainder * part.cols.scale + part.cols.first;
     const long long image = (long long)at.quotient * (conv.height * conv.width * conv.channels);
-    return {images + image + (h * conv.width + w) * conv.channels, h, w};
+    return {images + image + (h * conv.width + w) * conv.channels, row < num_rows ? h : OUTSIDE, w};
   }
   __device__ __forceinline__ Step step(int col) const {
-    if (col >= num_cols) return {0, OUTSIDE, 0};
     const auto tap = conv.by_depth(col), at = part.cols.by_taps(tap.quotient);
     const int h = at.quotient * part.rows.step, w = at.remainder * part.cols.step;
-    return {(h * conv.width + w) * conv.channels + tap.remainder, h, w};
+    return {(h * conv.width + w) * conv.channels + tap.remainder, col < num_cols ? h : OUTSIDE, w};
   }
   __device__ __forceinline__ bool holds(const Place<Input>& place, const Step& step) const {
     return unsigned(place.h + step.h) < unsigned(conv.height) && unsigned(place.w + step.w) < unsigned(conv.width);
@@ -57,11 +55,10 @@ struct Filters {
     return {w + (long long)min(row, num_rows - 1) * conv.gemm.b_ld, 0, 0};
   }
   __device__ __forceinline__ Step step(int col) const {
-    if (col >= num_cols) return {0, OUTSIDE, 0};
     const auto tap = conv.by_depth(col), at = part.cols.by_taps(tap.quotient);
     const int row = part.rows.first_tap + at.quotient * part.rows.tap_step;
     const int number = row * conv.kernel_width + part.cols.first_tap + at.remainder * part.cols.tap_step;
-    return {number * (num_rows * conv.gemm.b_ld) + tap.remainder, 0, 0};
+    return {number * (num_rows * conv.gemm.b_ld) + tap.remainder, col < num_cols ? 0 : OUTSIDE, 0};
   }
   __device__ __forceinline__ bool holds(const Place<Input>&, const Step& step) const { return step.h == 0; }
 };

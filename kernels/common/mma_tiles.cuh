@@ -55,7 +55,7 @@ struct Copies {
   using Tile = Layout<EXTENT, K_CONTIGUOUS>;
   static constexpr int COPIES = Tile::BYTES / CHUNK_BYTES / THREADS;
   static constexpr int APART = THREADS / Tile::ROW_CHUNKS;
-  static_assert(APART % 8 == 0, "the swizzle is the same for all chunks of a thread");
+  static_assert(APART % (Tile::BY_ELEMENT ? 4 : 8) == 0, "the swizzle is the same for all chunks of a thread");
 
   static __device__ __forceinline__ int across() { return threadIdx.x / Tile::ROW_CHUNKS; }
   static __device__ __forceinline__ int along() { return threadIdx.x % Tile::ROW_CHUNKS; }
