@@ -35,7 +35,7 @@ def conv2d_db(dy: Any, db: Any, accumulate: bool) -> None:
 def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
     """One launch, with the bias in its epilogue."""
     columns = columns_of(plan)
-    if columns.takes(x, w, y) and (columns.is_direct or not IMPLICIT):
+    if columns.takes(x, y) and (columns.is_direct or not IMPLICIT):
         columns.forward(x, w, b, y)
         return True
     return _convolve("forward", x, w, y, x.shape, w, plan, bias=b)
@@ -45,7 +45,7 @@ def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
 def conv2d_dw(x: Any, dy: Any, dw: Any, plan: ops.Conv2dPlan, accumulate: bool) -> bool:
     """One launch over parts of all pixels, and one that adds the parts in order."""
     columns = columns_of(plan)
-    if columns.takes(x, dy, dw) and (columns.is_direct or not IMPLICIT):
+    if columns.takes(x, dy) and dw.dtype == np.float32 and (columns.is_direct or not IMPLICIT):
         columns.dw(x, dy, dw, accumulate)
         return True
     return _convolve("dw", x, dy, dw, x.shape, dw, plan, beta=1.0 if accumulate else 0.0)
@@ -55,7 +55,7 @@ def conv2d_dw(x: Any, dy: Any, dw: Any, plan: ops.Conv2dPlan, accumulate: bool) 
 def conv2d_dx(dy: Any, w: Any, dx: Any, plan: ops.Conv2dPlan) -> bool:
     """One launch over the classes of pixels that the same taps reach; for strides above 2, several."""
     columns = columns_of(plan)
-    if columns.takes(dy, w, dx) and (columns.is_direct or not IMPLICIT):
+    if columns.takes(dy, dx) and (columns.is_direct or not IMPLICIT):
         columns.dx(dy, w, dx)
         return True
     return _convolve("dx", dy, w, dx, dx.shape, w, plan)
