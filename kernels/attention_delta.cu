@@ -38,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(256) attention_delta(const Attentio
         const long long at = statistics_of(attention, sample, head) + query;
         if (more) {
           const float own = attention.log_sum_exp[at];
-          sum *= own == -INFINITY ? 0 : expf(own - more[at]);
+          sum *= own == minus_infinity() ? 0 : expf(own - more[at]);
         }
         attention.delta[at] = sum;
       });

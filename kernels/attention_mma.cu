@@ -36,7 +36,6 @@ using Scores = float[SLABS][COLUMNS][4];
 // Two rows of each slab of a warp: row 2 i of a lane is query lane / 4 of slab i, row 2 i + 1 is 8 further on.
 struct Rows {
   float largest[2 * SLABS], sum[2 * SLABS];  // of scores; of this lane's exponentials
-  Interval seen[2 * SLABS];
 };
 
 // Scores become exponentials, and what has been summed so far is rescaled to the same largest score.
@@ -50,7 +49,7 @@ __device__ __forceinline__ void exponentials(Scores& scores, Rows& rows, float (
       for (int e = 0; e < 2; e++) largest = fmaxf(largest, scores[row / 2][j][row % 2 * 2 + e]);
     largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
     largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
-    const float base = largest == -INFINITY ? 0 : largest * scale;  // no key so far: all exponentials are 0
+    const float base = largest == minus_infinity() ? 0 : largest * scale;  // no key so far: all exponentials are 0
     const float rescale = exp2_approx(rows.largest[row] * scale - base);
     rows.largest[row] = largest;
     float sum = rows.sum[row] * rescale;
@@ -73,6 +72,7 @@ __device__ __forceinline__ void exponentials(Scores& scores, Rows& rows, float (
 extern "C" __global__ void __launch_bounds__(THREADS) attention_mma(const Attention<Element> attention) {
   DYNAMIC_SHARED(shared);
   __shared__ Interval seen[TILE_Q];
+  __shared__ HeadMasks masks;
   const BlockPlace place(attention.queries, TILE_Q, attention.heads);
   const int sample = place.sample, head = place.head, first_query = place.last_first();
   const int kv_head = head / attention.group, last_query = attention.queries - 1;
@@ -82,16 +82,16 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma(const Attent
   unsigned char* const stages = shared + TILE_Q * PITCH;
 
   TileLoader<TILE_Q>(queries).fetch(shared, first_query);
+  if (DROPS && threadIdx.x == 0) masks.set(attention, sample, head);
   if (threadIdx.x < TILE_Q)
     seen[threadIdx.x] = keys_of_query(attention, sample, min(first_query + int(threadIdx.x), last_query));
   __syncthreads();
   const int row = threadIdx.x / 32 * WARP_ROWS;  // of the warp, in the tile
-  const Interval of_block = {seen[0].begin, seen[TILE_Q - 1].end}, of_warp = {seen[row].begin, seen[row + WARP_ROWS - 1].end};
-  const Interval all_see = {seen[row + WARP_ROWS - 1].begin, seen[row].end};
-  const Tiles tiles(of_block, TILE_K, DROPS ? attention.key % TICK : 0);
+  const WarpSight<WARP_ROWS> sight = {seen + row};
+  const Tiles tiles({seen[0].begin, seen[TILE_Q - 1].end}, TILE_K, DROPS ? attention.key % TICK : 0);
   Rows rows;
 #pragma unroll
-  for (int i = 0; i < 2 * SLABS; i++) rows.largest[i] = -INFINITY, rows.sum[i] = 0, rows.seen[i] = seen[row + row_of(i)];
+  for (int i = 0; i < 2 * SLABS; i++) rows.largest[i] = minus_infinity(), rows.sum[i] = 0;
 
   const TileLoader<TILE_K> key_loader(keys), value_loader(values);
   auto fetch = [&](int tile) {
@@ -108,7 +108,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma(const Attent
   __syncthreads();  // the queries have arrived
   const Lanes lanes;
   const Factor<SLABS, KEPT> q(shared, lanes, row);
-  const HeadMasks masks(attention, sample, head);
   const float scale = attention.scale * LOG2_E;
   float y[SLABS][GROUPS][4] = {};
 
@@ -118,10 +117,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma(const Attent
     fetch(tile + STAGES - 1);  // so its stage is free
     const unsigned char* stage = stages + tile % STAGES * (2 * TILE_K * PITCH);
     const int first = tiles.first + tile * TILE_K;
-    if (first >= of_warp.end || first + TILE_K <= of_warp.begin) continue;
+    if (sight.none(first, TILE_K)) continue;
     Scores scores;
     multiply_rows(scores, q, stage, lanes);
-    if (first < all_see.begin || first + TILE_K > all_see.end) hide(scores, rows.seen, first);
+    if (!sight.all(first, TILE_K)) hide(scores, sight, first);
     exponentials(scores, rows, y, scale);
     if (DROPS) drop_keys(scores, masks, first_query + row, (first + attention.key % TICK) / TICK);
     add_weighted(y, scores, stage + TILE_K * PITCH, lanes);
@@ -134,8 +133,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma(const Attent
     sum += __shfl_xor_sync(~0u, sum, 2);
     const int query = first_query + row + row_of(i);
     if (threadIdx.x % 4 == 0 && query < attention.queries)
-      log_sum_exp[query] = sum > 0 ? rows.largest[i] * attention.scale + logf(sum) : -INFINITY;
-    const float share = sum > 0 ? (DROPS ? masks.scale : 1) / sum : 0;
+      log_sum_exp[query] = sum > 0 ? rows.largest[i] * attention.scale + logf(sum) : minus_infinity();
+    const float share = sum > 0 ? (DROPS ? scale_of_kept(attention.dropout) : 1) / sum : 0;
 #pragma unroll
     for (int j = 0; j < GROUPS; j++)
 #pragma unroll

@@ -38,7 +38,8 @@ using Sums = float[SLABS][COLUMNS][4];
 
 // p and dp become (p m) and ds. `base` and `delta` are those of the queries of a tile, in shared memory.
 __device__ __forceinline__ void slopes_of_scores(Sums& p, Sums& dp, const float* logs, const float* deltas, float scale,
-                                                 const HeadMasks& masks, int first_query, int tick) {
+                                                 float kept_scale, const HeadMasks& masks, long long first_query,
+                                                 int tick) {
 #pragma unroll
   for (int i = 0; i < SLABS; i++) {
     const KeptQueries<COLUMNS> kept(masks, first_query, tick + i);
@@ -53,7 +54,7 @@ __device__ __forceinline__ void slopes_of_scores(Sums& p, Sums& dp, const float*
         for (int half = 0; half < 2; half++) {
           float &score = p[i][j][2 * half + e], &slope = dp[i][j][2 * half + e];
           const float weight = exp2_approx(score * scale - base);
-          const float factor = !DROPS ? 1 : bits >> 8 * half & 1 ? masks.scale : 0;
+          const float factor = !DROPS ? 1 : bits >> 8 * half & 1 ? kept_scale : 0;
           slope = weight * (slope * factor - delta);
           score = weight * factor;
         }
@@ -75,6 +76,7 @@ __device__ __forceinline__ void scale_and_write(Element* out, const Apart& apart
 extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dkdv(const Attention<Element> attention) {
   DYNAMIC_SHARED(shared);
   __shared__ Interval seen[TILE_K];
+  __shared__ HeadMasks masks;
   const int shift = DROPS ? attention.key % TICK : 0, group = attention.group;
   const BlockPlace place(attention.keys + shift, TILE_K, attention.heads / group);
   const int sample = place.sample, kv_head = place.head, first_key = place.first() - shift;
@@ -85,38 +87,34 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dkdv(const A
       .fetch(shared, first_key);
   TileLoader<TILE_K>(tokens_of(attention, attention.v, attention.of_v, sample, kv_head, attention.keys))
       .fetch(values, first_key);
+  if (DROPS && threadIdx.x == 0) masks.set(attention, sample, kv_head * group);
   if (threadIdx.x < TILE_K)
     seen[threadIdx.x] =
         queries_of_key(attention, sample, min(max(first_key + int(threadIdx.x), 0), attention.keys - 1));
   __syncthreads();
-  const int row = threadIdx.x / 32 * WARP_ROWS, last_row = row + WARP_ROWS - 1;  // of the warp, in the tile
+  const int row = threadIdx.x / 32 * WARP_ROWS;  // of the warp, in the tile
   const int last_present = min(TILE_K, present - first_key) - 1;
-  const Interval of_warp = {seen[row].begin, seen[last_row].end}, all_see = {seen[last_row].begin, seen[row].end};
+  const WarpSight<WARP_ROWS> sight = {seen + row};
   const Interval of_block = {seen[0].begin, last_present < 0 ? 0 : seen[last_present].end};
   const Tiles tiles(of_block, TILE_Q, 0);
-  Interval mine[2 * SLABS];
-#pragma unroll
-  for (int i = 0; i < 2 * SLABS; i++) mine[i] = seen[row + row_of(i)];
 
   const int first_head = kv_head * group, total = tiles.count * group;
   const Tokens q_tokens = tokens_of(attention, attention.q, attention.of_q, sample, first_head, attention.queries);
   const Tokens dy_tokens = tokens_of(attention, attention.dy, attention.of_dy, sample, first_head, attention.queries);
   const TileLoader<TILE_Q> q_loader(q_tokens, attention.of_q.head), dy_loader(dy_tokens, attention.of_dy.head);
-  const float* const statistics = threadIdx.x < TILE_Q ? attention.log_sum_exp : attention.delta;
-  struct {
-    int head, tile;
-  } next = {0, 0};  // of the group, to be fetched
+  int next_head = 0, next_first = tiles.first;  // to be fetched
+  const int past = tiles.first + tiles.count * TILE_Q;
   auto fetch = [&](int number) {
     unsigned char* stage = stages + number % STAGES * STAGE_BYTES;
     if (number < total) {
-      const int first = tiles.first + next.tile * TILE_Q, column = threadIdx.x % TILE_Q;
-      q_loader.fetch(stage, first, next.head * attention.of_q.head);
-      dy_loader.fetch(stage + TILE_Q * PITCH, first, next.head * attention.of_dy.head);
+      q_loader.fetch(stage, next_first, next_head * attention.of_q.head);
+      dy_loader.fetch(stage + TILE_Q * PITCH, next_first, next_head * attention.of_dy.head);
       if (threadIdx.x < 2 * TILE_Q)
         copy4_async(stage + 2 * TILE_Q * PITCH + 4 * threadIdx.x,
-                    statistics + statistics_of(attention, sample, first_head + next.head) +
-                        min(first + column, attention.queries - 1));
-      if (++next.tile == tiles.count) next = {next.head + 1, 0};
+                    (threadIdx.x < TILE_Q ? attention.log_sum_exp : attention.delta) + statistics_of(attention, sample, first_head + next_head) +
+                        min(next_first + int(threadIdx.x % TILE_Q), attention.queries - 1));
+      next_first += TILE_Q;
+      if (next_first == past) next_head++, next_first = tiles.first;
     }
     copy_commit();
   };
@@ -126,31 +124,30 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dkdv(const A
   __syncthreads();  // keys and values have arrived
   const Lanes lanes;
   const Factor<SLABS, KEPT> k(shared, lanes, row), v(values, lanes, row);
-  const float scale = attention.scale * LOG2_E;
+  const float scale = attention.scale * LOG2_E, kept_scale = scale_of_kept(attention.dropout);
   float dk[SLABS][GROUPS][4] = {}, dv[SLABS][GROUPS][4] = {};
 
-  int number = 0;
-#pragma unroll 1
-  for (int head = first_head; head < first_head + group; head++) {
-    const HeadMasks masks(attention, sample, head);
-    for (int tile = 0; tile < tiles.count; tile++, number++) {
-      copy_wait<STAGES - 2>();     // this thread's part of the tile has arrived,
-      __syncthreads();             // and that of all threads, which are done with the one before,
-      fetch(number + STAGES - 1);  // so its stage is free
-      const unsigned char *stage = stages + number % STAGES * STAGE_BYTES, *dy = stage + TILE_Q * PITCH;
-      const float* logs = reinterpret_cast<const float*>(dy + TILE_Q * PITCH);
-      const int first = tiles.first + tile * TILE_Q;
-      if (first >= of_warp.end || first + TILE_Q <= of_warp.begin) continue;
+  int head = 0, first = tiles.first;
+  for (int number = 0; number < total; number++) {
+    copy_wait<STAGES - 2>();     // this thread's part of the tile has arrived,
+    __syncthreads();             // and that of all threads, which are done with the one before,
+    fetch(number + STAGES - 1);  // so its stage is free
+    const unsigned char *stage = stages + number % STAGES * STAGE_BYTES, *dy = stage + TILE_Q * PITCH;
+    const float* logs = reinterpret_cast<const float*>(dy + TILE_Q * PITCH);
+    if (!sight.none(first, TILE_Q)) {
       Sums p, ds;
       multiply_rows(p, k, stage, lanes);
       multiply_rows(ds, v, dy, lanes);
-      if (first < all_see.begin || first + TILE_Q > all_see.end) hide(p, mine, first);
-      slopes_of_scores(p, ds, logs, logs + TILE_Q, scale, masks, first, (first_key + shift + row) / TICK);
+      if (!sight.all(first, TILE_Q)) hide(p, sight, first);
+      slopes_of_scores(p, ds, logs, logs + TILE_Q, scale, kept_scale, masks,
+                       head * attention.dropout.matrix_apart + first, (first_key + shift + row) / TICK);
       add_weighted(dv, p, dy, lanes);
       add_weighted(dk, ds, stage, lanes);
     }
+    first += TILE_Q;
+    if (first == past) head++, first = tiles.first;
   }
-  const int first = first_key + row;
+  first = first_key + row;
   scale_and_write(head_of(attention.dk, attention.of_dk, sample, kv_head), attention.of_dk, attention, first, dk,
                   attention.scale);
   scale_and_write(head_of(attention.dv, attention.of_dv, sample, kv_head), attention.of_dv, attention, first, dv, 1);

@@ -32,6 +32,7 @@ static_assert(STAGES >= 2, "one stage fills while another is read");
 extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dq(const Attention<Element> attention) {
   DYNAMIC_SHARED(shared);
   __shared__ Interval seen[TILE_Q];
+  __shared__ HeadMasks masks;
   const BlockPlace place(attention.queries, TILE_Q, attention.heads);
   const int sample = place.sample, head = place.head, first_query = place.last_first();
   const int kv_head = head / attention.group, last_query = attention.queries - 1;
@@ -43,21 +44,20 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dq(const Att
       .fetch(shared, first_query);
   TileLoader<TILE_Q>(tokens_of(attention, attention.dy, attention.of_dy, sample, head, attention.queries))
       .fetch(slopes, first_query);
+  if (DROPS && threadIdx.x == 0) masks.set(attention, sample, head);
   if (threadIdx.x < TILE_Q)
     seen[threadIdx.x] = keys_of_query(attention, sample, min(first_query + int(threadIdx.x), last_query));
   __syncthreads();
-  const int row = threadIdx.x / 32 * WARP_ROWS, last_row = row + WARP_ROWS - 1;  // of the warp, in the tile
-  const Interval of_warp = {seen[row].begin, seen[last_row].end}, all_see = {seen[last_row].begin, seen[row].end};
+  const int row = threadIdx.x / 32 * WARP_ROWS;  // of the warp, in the tile
+  const WarpSight<WARP_ROWS> sight = {seen + row};
   const Tiles tiles({seen[0].begin, seen[TILE_Q - 1].end}, TILE_K, DROPS ? attention.key % TICK : 0);
 
   const long long statistics = statistics_of(attention, sample, head);
-  Interval mine[2 * SLABS];
   float base[2 * SLABS], delta[2 * SLABS];
 #pragma unroll
   for (int i = 0; i < 2 * SLABS; i++) {
     const long long query = statistics + min(first_query + row + row_of(i), last_query);
-    mine[i] = seen[row + row_of(i)];
-    base[i] = attention.log_sum_exp[query] == -INFINITY ? 0 : attention.log_sum_exp[query] * LOG2_E;
+    base[i] = attention.log_sum_exp[query] == minus_infinity() ? 0 : attention.log_sum_exp[query] * LOG2_E;
     delta[i] = attention.delta[query];
   }
 
@@ -76,8 +76,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dq(const Att
   __syncthreads();  // the queries have arrived
   const Lanes lanes;
   const Factor<SLABS, KEPT> q(shared, lanes, row), dy(slopes, lanes, row);
-  const HeadMasks masks(attention, sample, head);
-  const float scale = attention.scale * LOG2_E;
+  const float scale = attention.scale * LOG2_E, kept_scale = scale_of_kept(attention.dropout);
   float dq[SLABS][GROUPS][4] = {};
 
   for (int tile = 0; tile < tiles.count; tile++) {
@@ -86,11 +85,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dq(const Att
     fetch(tile + STAGES - 1);  // so its stage is free
     const unsigned char* stage = stages + tile % STAGES * (2 * TILE_K * PITCH);
     const int first = tiles.first + tile * TILE_K;
-    if (first >= of_warp.end || first + TILE_K <= of_warp.begin) continue;
+    if (sight.none(first, TILE_K)) continue;
     float p[SLABS][COLUMNS][4], ds[SLABS][COLUMNS][4];
     multiply_rows(p, q, stage, lanes);
     multiply_rows(ds, dy, stage + TILE_K * PITCH, lanes);
-    if (first < all_see.begin || first + TILE_K > all_see.end) hide(p, mine, first);
+    if (!sight.all(first, TILE_K)) hide(p, sight, first);
     if (DROPS) drop_keys(ds, masks, first_query + row, (first + attention.key % TICK) / TICK);
 #pragma unroll
     for (int i = 0; i < SLABS; i++)
@@ -99,7 +98,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dq(const Att
 #pragma unroll
         for (int e = 0; e < 4; e++) {
           const int of = 2 * i + e / 2;
-          const float dp = DROPS ? ds[i][j][e] * masks.scale : ds[i][j][e];
+          const float dp = DROPS ? ds[i][j][e] * kept_scale : ds[i][j][e];
           ds[i][j][e] = exp2_approx(p[i][j][e] * scale - base[of]) * (dp - delta[of]);
         }
     add_weighted(dq, ds, stage, lanes);

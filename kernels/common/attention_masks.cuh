@@ -11,18 +11,34 @@
 // The place of row number `row` of this lane among those of its warp.
 __device__ __forceinline__ int row_of(int row) { return 16 * (row / 2) + 8 * (row % 2) + threadIdx.x % 32 / 4; }
 
+// What the rows of a warp see, in shared memory: few tiles need more than its bounds, and registers are rare.
+template <int ROWS>
+struct WarpSight {
+  const Interval* seen;  // of its ROWS rows
+
+  // Of `count` columns from `first` on: whether no row sees any; whether each row sees all.
+  __device__ __forceinline__ bool none(int first, int count) const {
+    return first >= seen[ROWS - 1].end || first + count <= seen[0].begin;
+  }
+  __device__ __forceinline__ bool all(int first, int count) const {
+    return first >= seen[ROWS - 1].begin && first + count <= seen[0].end;
+  }
+};
+
 // -infinity in place of scores whose column, counted from `first`, is outside of what the row sees.
 template <int SLABS, int COLUMNS>
-__device__ __forceinline__ void hide(float (&scores)[SLABS][COLUMNS][4], const Interval (&seen)[2 * SLABS], int first) {
+__device__ __forceinline__ void hide(float (&scores)[SLABS][COLUMNS][4], const WarpSight<16 * SLABS>& sight,
+                                     int first) {
 #pragma unroll
   for (int row = 0; row < 2 * SLABS; row++) {
-    const int before = first + 2 * int(threadIdx.x % 4), begin = seen[row].begin - before, end = seen[row].end - before;
+    const Interval own = sight.seen[row_of(row)];
+    const int before = first + 2 * int(threadIdx.x % 4), begin = own.begin - before, end = own.end - before;
 #pragma unroll
     for (int j = 0; j < COLUMNS; j++)
 #pragma unroll
       for (int e = 0; e < 2; e++) {
         float& score = scores[row / 2][j][row % 2 * 2 + e];
-        score = 8 * j + e >= begin && 8 * j + e < end ? score : -INFINITY;
+        score = 8 * j + e >= begin && 8 * j + e < end ? score : minus_infinity();
       }
   }
 }
@@ -58,7 +74,7 @@ __device__ __forceinline__ void drop_keys(float (&values)[SLABS][COLUMNS][4], co
 template <int COLUMNS>
 class KeptQueries {
  public:
-  __device__ __forceinline__ KeptQueries(const HeadMasks& masks, int first_query, int tick) {
+  __device__ __forceinline__ KeptQueries(const HeadMasks& masks, long long first_query, int tick) {
 #pragma unroll
     for (int i = 0; i < DRAWS; i++)
       drawn_[i] = DROPS ? masks.kept(first_query + 32 * i + threadIdx.x % 32, tick) : ~0u;

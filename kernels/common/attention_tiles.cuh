@@ -77,6 +77,7 @@ class TileLoader {
   // nobody looks at what comes of them.
   __device__ __forceinline__ void fetch(unsigned char* tile, int first, long long further = 0) const {
     const int lane = threadIdx.x % LANES, row = threadIdx.x / LANES;
+    if (THREADS / LANES > ROWS && row >= ROWS) return;
     unsigned char* const to = tile + row * PITCH + lane * 16;
     if (aligned_) {
 #pragma unroll
@@ -103,7 +104,7 @@ class TileLoader {
   static constexpr int CHUNKS = ROW_CHUNKS / LANES;  // of a thread in a row
   static constexpr int ROWS_AT_ONCE = THREADS / LANES < ROWS ? THREADS / LANES : ROWS;
   static constexpr int PASSES = ROWS / ROWS_AT_ONCE;
-  static_assert(ROWS % ROWS_AT_ONCE == 0 && THREADS <= ROWS_AT_ONCE * LANES, "threads share the copies evenly");
+  static_assert(ROWS % ROWS_AT_ONCE == 0, "threads share the copies evenly");
 
   const Tokens tokens_;
   const bool aligned_;

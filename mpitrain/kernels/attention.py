@@ -88,18 +88,20 @@ class Family:
 
 
 def _forward(head: int, bf16: bool, drops: bool) -> Tile:
-    return Tile(head, 16 if drops else 32, 64, 2, bf16, drops)
+    rows = 32 if bf16 or head < 128 else 16
+    return Tile(head, rows, 64 if head <= (64 if bf16 else 32) and not drops else 32, 2, bf16, drops)
 
 
 FORWARD = Family("attention_mma.cu", "attention_mma", _forward)
 
 
 def _dq(head: int, bf16: bool, drops: bool) -> Tile:
-    return Tile(head, 16, 64, 2, bf16, drops, own_arrays=2)
+    return Tile(head, 32 if head <= (96 if bf16 else 32) else 16, 32, 2, bf16, drops, own_arrays=2)
 
 
 def _dkdv(head: int, bf16: bool, drops: bool) -> Tile:
-    return Tile(head, 16, 64, 2, bf16, drops, "TILE_Q", own_arrays=2, statistics=2)
+    rows = 32 if head <= (64 if bf16 and not drops else 32) else 16
+    return Tile(head, rows, 32, 2, bf16, drops, "TILE_Q", own_arrays=2, statistics=2)
 
 
 DQ = Family("attention_mma_dq.cu", "attention_mma_dq", _dq)
