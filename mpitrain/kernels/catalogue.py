@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from . import convolution_plan
+from . import attention, convolution_plan
 from .convolution import KINDS, Convolution
 from .gemm import EPILOGUES, INPUTS, TILES, Shape
 from .kernel import SOURCES, Kernel, entries, kernel
@@ -76,10 +76,11 @@ def convolutions() -> list[Kernel]:
 
 def others() -> list[Kernel]:
     """Return the kernels of all other files with their default macros, and the variants that training uses."""
-    taken = {k.file for k in products()}
+    fused = list(attention.all_kernels())
+    taken = {k.file for k in (*products(), *fused)}
     files = [path.name for path in sorted(SOURCES.glob("*.cu")) if path.name not in taken]
     found = [*(kernel(file, name=name) for file in files for name in entries(file)), *VARIANTS]
-    return [*found, *(_in_bf16(each) for each in found if _has_elements(each.file)), *TABLES]
+    return [*found, *(_in_bf16(each) for each in found if _has_elements(each.file)), *TABLES, *fused]
 
 
 def _has_elements(file: str) -> bool:
