@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-from mpitrain.device import CPU
+from mpitrain.device import CPU, bfloat16
 from mpitrain.ops import OPS
 from mpitrain.ops.batchnorm import Norm
 from mpitrain.ops.compress import message_bytes
@@ -68,6 +68,17 @@ def sums_and_products(draw, run):
         dy, copy = draw.normal(*shape), draw.empty(*shape)
         run("add_relu_dx", draw.normal(*shape), dy, copy)
         results += [dy, copy]
+    return results
+
+
+@covers("convert")
+def convert(draw, run):
+    results = []
+    for shape in SHAPES:
+        rounded, back = draw.empty(*shape, dtype=bfloat16()), draw.empty(*shape, dtype=np.float32)
+        run("convert", draw.normal(*shape), rounded)
+        run("convert", rounded, back)
+        results += [rounded, back]
     return results
 
 
@@ -414,6 +425,16 @@ def block(draw, slots, bounds=(0, 160, 320, 500)):
     """Return a block of 500 elements, some of which decay: parameters begin at multiples of 16 elements."""
     moments = tuple(np.abs(draw.normal(500)) for _ in range(slots))
     return Block(draw.normal(500), Sources([draw.normal(500)]), moments, np.array(bounds, np.int64))
+
+
+@covers("step_numbers")
+def step_numbers(draw, run):
+    results = []
+    for max_norm in (0.0, 0.01, 1e6):
+        given, numbers = draw.device.from_host(np.array([0.3, 1e-3, 0.5])), draw.empty(4)
+        run("step_numbers", np.abs(draw.normal(3)) + 5, np.abs(draw.normal(256)), given, max_norm, numbers)
+        results.append(numbers)
+    return results
 
 
 @covers("sgd_update")

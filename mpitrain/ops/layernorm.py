@@ -33,7 +33,7 @@ def add_layernorm(
     """
     if residual is not None:
         add(x, residual, s)
-    z, r = keep("z", s.shape), keep("r", (len(s), 1))
+    z, r = keep("z", s.shape), keep("r", (len(s), 1), w.dtype)
     layernorm(s, w, b, eps, z, r, y)
     return z, r
 

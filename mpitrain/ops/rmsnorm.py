@@ -33,7 +33,7 @@ def add_rmsnorm(
     """
     if residual is not None:
         add(x, residual, s)
-    r = keep("r", (len(s), 1))
+    r = keep("r", (len(s), 1), w.dtype)
     rmsnorm(s, w, eps, r, y)
     return s, r
 

@@ -16,12 +16,16 @@ class Block(NamedTuple):
     """Views of one block of the arena, sliced once and used in every step.
 
     ``bounds`` (int64) holds begin and end of each part to which weight decay applies: begin, end, begin, end ...
+    ``copy``, if it is given, holds w in bf16, and an update writes both. ``numbers``, on a device, are those of
+    ``step_numbers``, which are taken in place of the arguments that change from step to step.
     """
 
     w: np.ndarray
     sources: Sources  # their sum is the gradient
     slots: tuple[np.ndarray, ...]
     bounds: np.ndarray
+    copy: np.ndarray | None = None
+    numbers: np.ndarray | None = None
 
     @property
     def grad(self) -> np.ndarray:
@@ -34,6 +38,11 @@ class Block(NamedTuple):
         for source in rest[1:]:
             np.add(total, source, out=total)
         return total
+
+    def write_copy(self) -> None:
+        """Write w to the copy."""
+        if self.copy is not None:
+            np.copyto(self.copy, self.w, casting="unsafe")
 
     @property
     def decayed(self) -> list[slice]:
@@ -57,11 +66,41 @@ class AdamStep(NamedTuple):
 
 
 @op
+def step_numbers(
+    totals: np.ndarray, squares: np.ndarray, given: np.ndarray, max_norm: float, numbers: np.ndarray
+) -> None:
+    """Write the numbers of a step: whether it is done, the scale of its gradients times given[0], and given[1:].
+
+    scale = 1 / max(1, weight), times max_norm / (norm scale) where that is below 1 and max_norm above 0; a step is
+    done, 1, if its loss and its norm are finite, else 0.
+
+    Parameters
+    ----------
+    totals : (>= 2,) array
+        Weight and loss of the step.
+    squares : (p,) array
+        Their sum is the square of the gradient's norm.
+    given : (n,) float64 array
+    max_norm : float
+    numbers : (1 + n,) array
+    """
+    norm = np.sqrt(squares.sum(dtype=np.float64))
+    scale = 1 / np.maximum(1.0, totals[0].astype(np.float64))
+    if max_norm > 0:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale *= np.fmin(1.0, max_norm / (norm * scale))
+    numbers[0] = np.isfinite(totals[1]) & np.isfinite(norm)
+    numbers[1] = scale * given[0]
+    numbers[2:] = given[1:]
+
+
+@op
 def sgd_update(w: np.ndarray, block: Block, scale: float, decay: float, momentum: float, nesterov: bool) -> None:
     """Do g = scale grad + decay w, v = momentum v + g, w = w - v (nesterov: w - g - momentum v); no slot: w = w - g."""
     g = _scaled_gradient(block, scale, decay)
     if not block.slots:
         np.subtract(w, g, out=w)
+        block.write_copy()
         return
     v = block.slots[0]
     np.multiply(v, momentum, out=v)
@@ -70,6 +109,7 @@ def sgd_update(w: np.ndarray, block: Block, scale: float, decay: float, momentum
         np.subtract(w, g, out=w)
         v = np.multiply(v, momentum, out=workspace(w, "part", w.shape))
     np.subtract(w, v, out=w)
+    block.write_copy()
 
 
 @op
@@ -83,6 +123,7 @@ def adagrad_update(w: np.ndarray, block: Block, scale: float, decay: float, rate
     np.divide(g, scratch, out=g)
     np.multiply(g, rate, out=g)
     np.subtract(w, g, out=w)
+    block.write_copy()
 
 
 @op
@@ -107,6 +148,7 @@ def adam_update(w: np.ndarray, block: Block, step: AdamStep) -> None:
     np.divide(m, g, out=g)
     np.multiply(g, step.rate, out=g)
     np.subtract(w, g, out=w)
+    block.write_copy()
 
 
 def _scaled_gradient(block: Block, scale: float, decay: float) -> np.ndarray:

@@ -24,6 +24,7 @@ class Adagrad(Optimizer):
 
     slot_names = ("squares",)
     default_lr = 0.01
+    writes_copy = True
 
     def __init__(self, arena: Arena, *, eps: float = 1e-10, weight_decay: float = 0.0, decay_all: bool = False):
         if not 0 < eps < math.inf:
@@ -35,6 +36,10 @@ class Adagrad(Optimizer):
     def updates_rows(self) -> bool:
         """True without weight decay."""
         return not self.weight_decay
+
+    def step_numbers(self, lr: float) -> tuple[float, ...]:
+        """Return the scale and the rate."""
+        return 1.0, lr
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block."""

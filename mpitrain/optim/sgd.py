@@ -26,6 +26,7 @@ class SGD(Optimizer):
     """
 
     default_lr = 0.05
+    writes_copy = True
 
     def __init__(
         self,
@@ -48,6 +49,10 @@ class SGD(Optimizer):
     def updates_rows(self) -> bool:
         """True without momentum and weight decay."""
         return not self.momentum and not self.weight_decay
+
+    def step_numbers(self, lr: float) -> tuple[float, ...]:
+        """Return the scale and the decay, both with the rate in them."""
+        return lr, lr * self.weight_decay
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block."""

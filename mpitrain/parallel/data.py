@@ -21,10 +21,11 @@ from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
 from ..layers.base import summing_layers
 from ..losses import Totals
-from ..optim import Optimizer
+from ..optim import Optimizer, QueuedNorm
 from ..parameter import Parameter
 from ..run_rules import EVERY_STEP
 from ..step_header import StepHeader
+from .gradient_sync import WholeUpdateSync
 from .make_sync import make_gradient_sync
 from .part_sums import PartSums
 from .roles import Roles
@@ -139,6 +140,7 @@ class DataParallel:
         self._end_together(model_difference(group, [(p.name, p.full_shape) for p in everything]))
         if arena.divided is None:
             self._same.broadcast(arena.values)
+            arena.values_changed()
         self._same.broadcast(arena.states)
         self.verify("at the start")
         self.sync = make_gradient_sync(
@@ -154,6 +156,7 @@ class DataParallel:
             gradient_hook=gradient_hook,
             same=self._same,
         )
+        self._sends_weights = type(self.sync).update is not WholeUpdateSync.update
         self._rows = RowUpdates(arena, self._same, roles) if arena.by_rows else None
         self._part_sums = None if roles is None or roles.parts.size == 1 else PartSums(roles, arena, self.sync, copies)
         self.algorithms, self.reasons = self.sync.algorithms, self.sync.reasons
@@ -205,17 +208,29 @@ class DataParallel:
         if self.group.size > 1:
             self._sign()
 
-    def finish(self) -> None:
+    def queued_norm(self) -> QueuedNorm | None:
+        """Return the norm that each ``finish`` queues where all ranks update all weights on a device in every step.
+
+        None where the update needs more of the host than the header that it waits for.
+        """
+        sync = self.sync
+        plain = self.every_step and not sync.each_pass and self._rows is None and self._part_sums is None
+        if not (plain and isinstance(sync, WholeUpdateSync) and type(sync).update is WholeUpdateSync.update):
+            return None
+        return sync.queued_norm if type(sync).skip is WholeUpdateSync.skip else None
+
+    def finish(self, meanwhile: Callable[[], None] | None = None) -> None:
         """End the backward of a step: return when the arena's header holds its sum over all ranks, of all stages.
 
         So do the gradients, if all ranks update all weights; in shards, that is left to ``norm`` or ``update``.
+        ``meanwhile`` is called when a device has been asked for all that, before the host waits for it.
         """
         if not self.sync.each_pass:
             self.arena.end_backward()
         begin = time.perf_counter()
         self.sync.finish()
         if not self.arena.on_host:
-            self.arena.get_header()
+            self.arena.get_header(meanwhile)
         differs = self.group.size > 1 and self._signatures_differ()
         if self._rows is not None:
             self._rows.sum()
@@ -269,6 +284,8 @@ class DataParallel:
         """Update the weights from the summed gradients times ``scale``; every rank calls it, or no rank does."""
         begin = time.perf_counter()
         self.sync.update(optimizer, lr, scale)
+        if self._sends_weights:
+            self.arena.values_changed()
         if self._rows is not None:
             self._rows.update(optimizer, lr, scale)
         end = time.perf_counter()
@@ -290,6 +307,8 @@ class DataParallel:
     def skip(self) -> None:
         """End a step without an update; every rank calls it, or no rank does, but in steps of their own."""
         self.sync.skip()
+        if self._sends_weights:
+            self.arena.values_changed()
         self.sync_seconds += self.sync.take_seconds()
 
     def gather_slots(self, optimizer: Optimizer) -> None:
@@ -344,6 +363,7 @@ class DataParallel:
         divided = self.arena.divided is not None  # no two ranks have the same part
         if self.group.mixed and not divided:  # a CPU and a GPU round their updates differently: rank 0's weights count
             self._same.broadcast(self.arena.values)
+            self.arena.values_changed()
         self._end_together("" if self.group.mixed or divided else self._weight_difference(when))
 
     def _weight_difference(self, when: str) -> str:

@@ -39,7 +39,7 @@ def column_sum(x: Any, out: Any, accumulate: bool) -> None:
     rows, n = x.shape
     is_element = x.dtype == np.float32 or is_bf16(x)
     if not is_element or out.dtype != np.float32 or (n > 1 and x.strides[1] != x.itemsize) or x.strides[0] < 0:
-        np.add(out, x.sum(axis=0), out=out) if accumulate else x.sum(axis=0, out=out)
+        np.add(out, x.sum(axis=0, dtype=out.dtype), out=out) if accumulate else x.sum(0, out.dtype, out)
         return
     if not x.size:
         if not accumulate:
