@@ -16,7 +16,7 @@ from .convolution import KINDS, Classes, Convolution
 from .gemm import EPILOGUES, MOST_SPLITS, SPLIT_STEP, SUM_ROWS, SUM_THREADS, Shape, Tile, split_choices, sum_grid
 from .kernel import Kernel, arch_number, kernel
 from .plan import MOST_ACROSS, Launch, ceil_div, fits_grid
-from .planner import Table, find_table
+from .planner import Table, find_table, read_table
 
 TILES = (
     Tile("conv2d_simt", 128, 64, 64, 32),
@@ -162,7 +162,8 @@ def microseconds(conv: Convolution, tile: Tile, splits: int, num_processors: int
     parts = [(ceil_div(s.m, tile.m) * ceil_div(s.n, tile.n) * s.batch * splits, s.k / splits) for s in each]
     blocks = sum(count for count, _ in parts)
     depth = sum(count * k for count, k in parts) / max(1, blocks)
-    rate = table.rates[conv.inputs] * table.shares[tile.name]
+    share = table.shares.get(tile.name) or read_table().shares[tile.name]  # an older table has no convolutions
+    rate = table.rates[conv.inputs] * share
     time = ceil_div(blocks, num_processors) * (table.latency_us + tile.m * tile.n * depth / rate)
     time = max(time, moved_bytes(conv) / table.bytes_per_us) + (len(conv.classes()) - 1) * table.launch_us
     if splits > 1:
