@@ -28,6 +28,9 @@ TILES = (
 )
 
 
+MOST_WAVES = 4  # of blocks, that parts of K fill
+
+
 @dataclass(frozen=True)
 class ConvolutionPlan:
     """The launches of a convolution: a kernel for each set of classes, and gemm_sum after it where K is split.
@@ -144,16 +147,23 @@ def choose_convolution(conv: Convolution, arch: str, num_processors: int, table:
     for tile in tiles:
         if known is not None and tile.name == known[0]:
             return tile, known[1]
-    choices = [(tile, splits) for tile in tiles for splits in splits_of(conv)]
+    choices = [(tile, splits) for tile in tiles for splits in splits_of(conv, tile, num_processors)]
     return min(choices, key=lambda choice: microseconds(conv, choice[0], choice[1], num_processors, table))
 
 
-def splits_of(conv: Convolution) -> tuple[int, ...]:
-    """Return the numbers of parts of K to consider; 1 where rows of out are those of several classes."""
+def splits_of(conv: Convolution, tile: Tile, num_processors: int) -> tuple[int, ...]:
+    """Return the numbers of parts of K to consider: powers of 2, and those that fill whole waves of blocks.
+
+    Only 1 where rows of out are those of several classes.
+    """
     launches = conv.classes()
     if len(launches) > 1 or launches[0].num > 1:
         return (1,)
-    return split_choices(conv.shape(launches[0]))
+    shape = conv.shape(launches[0])
+    powers = split_choices(shape)
+    tiles = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * shape.batch
+    whole = {waves * num_processors // tiles for waves in range(1, MOST_WAVES + 1)}
+    return tuple(sorted({*powers, *(splits for splits in whole if 1 < splits <= powers[-1])}))
 
 
 def microseconds(conv: Convolution, tile: Tile, splits: int, num_processors: int, table: Table) -> float:
@@ -173,9 +183,12 @@ def microseconds(conv: Convolution, tile: Tile, splits: int, num_processors: int
 
 
 def moved_bytes(conv: Convolution) -> int:
-    """Return the bytes of x, w and y, each once."""
+    """Return the bytes of x, w and y, each once; without the pixels of x that a stride steps over."""
+    seen = 1.0
+    if conv.kind != "dx":
+        seen = prod(min(1.0, kernel / stride) for kernel, stride in zip(conv.kernel, conv.stride, strict=True))
     sizes = {
-        "x": conv.images * prod(conv.size) * conv.channels,
+        "x": int(seen * conv.images * prod(conv.size) * conv.channels),
         "w": prod(conv.kernel) * conv.channels // conv.groups * conv.num_outputs,
         "y": conv.images * prod(conv.output) * conv.num_outputs,
     }
