@@ -3,7 +3,8 @@
 It is the readable reference of the kernels that gather while they multiply (conv2d.py), and runs where these do not
 cover a shape.
 
-Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); columns (G, N OH OW, KH KW C/G); fp32.
+Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); columns (G, N OH OW, KH KW C/G); fp32 or
+bf16, but w and b are fp32.
 """
 
 from collections.abc import Iterator
@@ -14,15 +15,14 @@ from typing import Any
 import numpy as np
 
 from ...device import device_of
-from ...kernels.kernel import Kernel, kernel
 from ..conv2d import Conv2dPlan
 from ..window import Geometry
 from ..workspace import workspace
+from .elements import ElementKernel, element_kernel
 from .launch import num_pieces, spread, window_record
 from .matmul import multiply
 
-GATHER = kernel("conv2d_im2col.cu", name="im2col")
-SCATTER = kernel("conv2d_im2col.cu", name="col2im")
+GATHER, SCATTER = (element_kernel("conv2d_im2col.cu", name=name) for name in ("im2col", "col2im"))
 MOST_COLUMNS = 1 << 26  # elements at a time: 256 MiB
 
 
@@ -43,10 +43,6 @@ class Columns(Geometry):
     """
 
     groups: int
-
-    def takes(self, *arrays: Any) -> bool:
-        """Return whether it covers arrays of these types."""
-        return all(a.dtype == np.float32 for a in arrays)
 
     def forward(self, x: Any, w: Any, b: Any, y: Any) -> None:
         """Write y = x * w + b."""
@@ -102,11 +98,11 @@ class Columns(Geometry):
         self._launch(GATHER, prod(self.output) * prod(self.window.kernel), x, (x, columns))
         return self._as_batch(columns)
 
-    def _launch(self, kernel: Kernel, num_places: int, x: Any, arrays: tuple[Any, Any]) -> None:
+    def _launch(self, kernel: ElementKernel, num_places: int, x: Any, arrays: tuple[Any, Any]) -> None:
         """Launch a kernel over the pixels, or the taps of all outputs, of the images ``x``."""
         across = num_places * num_pieces(x.shape[3] // self.groups)
         arguments = *arrays, window_record(self.window, x, self.groups)
-        spread(device_of(x), kernel, across, len(x), arguments, layers=self.groups)
+        spread(device_of(x), kernel.of(x), across, len(x), arguments, layers=self.groups)
 
     def _as_batch(self, columns: Any) -> Any:
         return columns if self.groups > 1 else columns.reshape(columns.shape[1:])
