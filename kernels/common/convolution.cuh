@@ -75,6 +75,19 @@ __device__ __forceinline__ Gemm<Input, Output> product_of(const Convolution<Inpu
   if (gemm.bias) gemm.bias += part.group * gemm.n;
   return gemm;
 }
+
+// Where the rows of a class lie in out's images.
+template <class Input, class Output>
+struct PlacesInOut {
+  const Convolution<Input, Output>& conv;
+  const Class& part;
+  __device__ __forceinline__ int operator()(int row) const {
+    const auto line = part.cols.by_positions(row), at = part.rows.by_positions(line.quotient);
+    const int h = part.rows.first_place + at.remainder * part.rows.place_step;
+    const int w = part.cols.first_place + line.remainder * part.cols.place_step;
+    return (at.quotient * conv.out_height + h) * conv.out_width + w;
+  }
+};
 #if __SIZEOF_POINTER__ == 8
 static_assert(sizeof(Axis) == 60, "the layout that launches are planned for");
 static_assert(sizeof(Convolution<float, float>) == 440, "the same");

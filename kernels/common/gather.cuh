@@ -62,16 +62,3 @@ struct Filters {
   }
   __device__ __forceinline__ bool holds(const Place<Input>&, const Step& step) const { return step.h == 0; }
 };
-
-// Where the rows of a class lie in out's images.
-template <class Input, class Output>
-struct PlacesInOut {
-  const Convolution<Input, Output>& conv;
-  const Class& part;
-  __device__ __forceinline__ int operator()(int row) const {
-    const auto line = part.cols.by_positions(row), at = part.rows.by_positions(line.quotient);
-    const int h = part.rows.first_place + at.remainder * part.rows.place_step;
-    const int w = part.cols.first_place + line.remainder * part.cols.place_step;
-    return (at.quotient * conv.out_height + h) * conv.out_width + w;
-  }
-};

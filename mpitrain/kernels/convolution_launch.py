@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .convolution import Classes, Convolution, record_of
+from .convolution import Convolution, record_of
 from .convolution_plan import ConvolutionPlan
 from .gemm import RECORD
 from .launch import launch
@@ -40,16 +40,26 @@ class Operands:
 def launch_convolution(device: Any, made: ConvolutionPlan, conv: Convolution, operands: Operands) -> None:
     """Launch the plan ``made`` of ``conv``: out = epilogue(A B + beta c + bias)."""
     product = b""
-    for classes, planned in made.launches:
-        product = gemm_record(made, conv, classes, operands)
-        launch(device, made.kernel, planned, (record_of(product, conv, classes),))
+    for number, (classes, planned) in enumerate(made.launches):
+        product = gemm_record(made, conv, number, operands)
+        maps = _maps(device, made, number, operands)
+        launch(device, made.kernel, planned, (*maps, record_of(product, conv, classes)))
     if made.sum_kernel is not None and made.sum_launch is not None:
         launch(device, made.sum_kernel, made.sum_launch, (np.frombuffer(product, RECORD).reshape(()),))
 
 
-def gemm_record(made: ConvolutionPlan, conv: Convolution, classes: Classes, operands: Operands) -> bytes:
-    """Return struct Gemm of one launch."""
-    shape, each = conv.shape(classes), operands
+def _maps(device: Any, made: ConvolutionPlan, number: int, operands: Operands) -> tuple[np.ndarray, ...]:
+    """Return the tensor maps of a launch, if its kernel takes them."""
+    if not made.parts:
+        return ()
+    part = made.parts[number]
+    planned = part.images_map(operands.a), part.factor_map(operands.b, made.tile)
+    return device.tensor_map(planned[0]), device.tensor_map(planned[1])
+
+
+def gemm_record(made: ConvolutionPlan, conv: Convolution, number: int, operands: Operands) -> bytes:
+    """Return struct Gemm of launch ``number``."""
+    shape, each = made.shape(conv, number), operands
     out_ld = conv.width * conv.groups
     return _PACK.pack(
         *(each.a, each.b, each.c or each.out, each.bias, each.out, 0, each.column_sums, each.partials),
@@ -62,5 +72,5 @@ def gemm_record(made: ConvolutionPlan, conv: Convolution, classes: Classes, oper
 
 def partial_bytes(made: ConvolutionPlan, conv: Convolution) -> int:
     """Return the size of the working memory for the parts of K."""
-    shape = conv.shape(made.launches[0][0])
+    shape = made.shape(conv)
     return 4 * made.splits * shape.batch * shape.m * shape.n if made.splits > 1 else 0

@@ -5,6 +5,9 @@ of dx count, each as deep as its own K; and no launch is faster than the memory:
 
     time = max(waves * (latency + tile * mean depth / (rate * share)), bytes / bandwidth)
            + [splits > 1] (launch + 8 splits M N groups / bandwidth)
+
+A block fetches its tiles from L2, each pixel once for each tap. That bounds the time of narrow tiles, too: L2 is taken
+for twice as fast as the memory.
 """
 
 from dataclasses import dataclass
@@ -12,7 +15,9 @@ from functools import lru_cache
 from math import prod
 
 from ..errors import UserError
+from . import convolution_wgmma
 from .convolution import KINDS, Classes, Convolution
+from .convolution_wgmma import Part, parts_of
 from .gemm import EPILOGUES, MOST_SPLITS, SPLIT_STEP, SUM_ROWS, SUM_THREADS, Shape, Tile, split_choices, sum_grid
 from .kernel import Kernel, arch_number, kernel
 from .plan import MOST_ACROSS, Launch, ceil_div, fits_grid
@@ -25,9 +30,9 @@ TILES = (
     Tile("conv2d_mma", 128, 128, 64, 32, stages=3),
     Tile("conv2d_mma", 128, 64, 64, 32, stages=4),
     Tile("conv2d_mma", 64, 64, 32, 32, stages=4),
+    *convolution_wgmma.TILES,
 )
-
-
+L2_RATE = 2  # of the memory's
 MOST_WAVES = 4  # of blocks, that parts of K fill
 
 
@@ -42,8 +47,11 @@ class ConvolutionPlan:
         Depth of each part of K.
     slab : int
         The number of rows of one column sum.
+    parts : tuple of Part
+        For a kernel that takes tensor maps before its record: of each launch.
     """
 
+    tile: Tile
     kernel: Kernel
     launches: tuple[tuple[Classes, Launch], ...]
     splits: int
@@ -51,6 +59,11 @@ class ConvolutionPlan:
     sum_kernel: Kernel | None
     sum_launch: Launch | None
     slab: int
+    parts: tuple[Part, ...] = ()
+
+    def shape(self, conv: Convolution, number: int = 0) -> Shape:
+        """Return the product of a group in launch ``number``."""
+        return self.parts[number].shape if self.parts else conv.shape(self.launches[number][0])
 
 
 def covers(conv: Convolution) -> bool:
@@ -66,11 +79,13 @@ def covers(conv: Convolution) -> bool:
 
 def takes(tile: Tile, conv: Convolution, arch: str) -> bool:
     """Return whether ``tile`` can compute ``conv`` on ``arch``."""
-    return tile.takes(conv.shape(), arch)
+    return tile.takes(conv.shape(), arch) and (not tile.is_persistent or bool(parts_of(conv)))
 
 
 def built_for(tile: Tile, conv: Convolution, elementwise: bool = False) -> Kernel:
     """Return the kernel that computes ``conv`` in ``tile``."""
+    if tile.is_persistent:
+        return convolution_wgmma.built_for(tile, conv, any(part.scattered for part in parts_of(conv)))
     macros = {"CONVOLUTION": KINDS.index(conv.kind), "EPILOGUE": EPILOGUES.index(conv.epilogue)}
     macros |= {"TILE_M": tile.m, "TILE_N": tile.n, "WARP_M": tile.warp_m, "WARP_N": tile.warp_n}
     if tile.kernel == "conv2d_simt":
@@ -80,26 +95,33 @@ def built_for(tile: Tile, conv: Convolution, elementwise: bool = False) -> Kerne
     return kernel("conv2d_mma.cu", macros)
 
 
-def make_plan(conv: Convolution, tile: Tile, splits: int, elementwise: bool = False) -> ConvolutionPlan:
+def make_plan(
+    conv: Convolution, tile: Tile, splits: int, elementwise: bool = False, num_processors: int = 132
+) -> ConvolutionPlan:
     """Return the launches of ``conv`` in ``tile`` with K cut into about ``splits`` parts.
 
     ``elementwise``: the arrays are not aligned to 16 bytes.
     """
-    shape = conv.shape(conv.classes()[0])
+    parts = parts_of(conv) if tile.is_persistent else ()
+    shape = parts[0].shape if parts else conv.shape(conv.classes()[0])
     k_split = ceil_div(ceil_div(max(1, shape.k), max(1, splits)), SPLIT_STEP) * SPLIT_STEP
     splits = max(1, ceil_div(shape.k, k_split))
-    launches = []
-    for classes in conv.classes():
-        of_class = conv.shape(classes)
-        tiles = ceil_div(of_class.m, tile.m) * ceil_div(of_class.n, tile.n)
-        grid = tiles, splits, classes.num * conv.groups
-        launches.append((classes, Launch(grid, (tile.threads, 1, 1), tile.shared_bytes)))
+    if parts:
+        launches = tuple((part.classes, part.launch(tile, splits, num_processors)) for part in parts)
+    else:
+        launches = tuple((classes, _launch(conv, classes, tile, splits)) for classes in conv.classes())
     built = built_for(tile, conv, elementwise)
     if splits == 1:
-        return ConvolutionPlan(built, tuple(launches), 1, k_split, None, None, tile.slab)
+        return ConvolutionPlan(tile, built, launches, 1, k_split, None, None, tile.slab, parts)
     macros = {"EPILOGUE": EPILOGUES.index(conv.epilogue), "OUTPUT_BF16": int(conv.outputs == "bf16")}
     summed = kernel("gemm_sum.cu", macros), Launch(sum_grid(shape), (SUM_THREADS, 1, 1))
-    return ConvolutionPlan(built, tuple(launches), splits, k_split, *summed, SUM_ROWS)
+    return ConvolutionPlan(tile, built, launches, splits, k_split, *summed, SUM_ROWS, parts)
+
+
+def _launch(conv: Convolution, classes: Classes, tile: Tile, splits: int) -> Launch:
+    of_class = conv.shape(classes)
+    tiles = ceil_div(of_class.m, tile.m) * ceil_div(of_class.n, tile.n)
+    return Launch((tiles, splits, classes.num * conv.groups), (tile.threads, 1, 1), tile.shared_bytes)
 
 
 def convolution_key(conv: Convolution, arch: str) -> str:
@@ -128,7 +150,8 @@ def plan_convolution(
     """
     if not covers(conv) or not all(fits_grid(launch_grid(conv, tile)) for tile in TILES):
         return None
-    return make_plan(conv, *choose_convolution(conv, arch, num_processors, find_table(arch)), elementwise)
+    tile, splits = choose_convolution(conv, arch, num_processors, find_table(arch), elementwise)
+    return make_plan(conv, tile, splits, elementwise, num_processors)
 
 
 def launch_grid(conv: Convolution, tile: Tile) -> tuple[int, int, int]:
@@ -138,9 +161,11 @@ def launch_grid(conv: Convolution, tile: Tile) -> tuple[int, int, int]:
     return tiles, 1, max(num for _, num in shapes) * conv.groups
 
 
-def choose_convolution(conv: Convolution, arch: str, num_processors: int, table: Table) -> tuple[Tile, int]:
+def choose_convolution(
+    conv: Convolution, arch: str, num_processors: int, table: Table, elementwise: bool = False
+) -> tuple[Tile, int]:
     """Return the tile and the number of parts of K."""
-    tiles = [tile for tile in TILES if takes(tile, conv, arch)]
+    tiles = [tile for tile in TILES if takes(tile, conv, arch) and not (elementwise and tile.is_persistent)]
     if not tiles:
         raise UserError(f"there is no convolution of {conv.inputs} for {arch}: take --precision fp32")
     known = table.shapes.get(convolution_key(conv, arch))
@@ -162,20 +187,27 @@ def splits_of(conv: Convolution, tile: Tile, num_processors: int) -> tuple[int, 
     shape = conv.shape(launches[0])
     powers = split_choices(shape)
     tiles = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * shape.batch
-    whole = {waves * num_processors // tiles for waves in range(1, MOST_WAVES + 1)}
+    at_once = num_processors // tile.cluster
+    whole = {waves * at_once // tiles for waves in range(1, MOST_WAVES + 1)}
     return tuple(sorted({*powers, *(splits for splits in whole if 1 < splits <= powers[-1])}))
 
 
 def microseconds(conv: Convolution, tile: Tile, splits: int, num_processors: int, table: Table) -> float:
     """Return the time that the model predicts."""
-    each = [(conv.shape(Classes((v,), (h,)))) for classes in conv.classes() for v, h in classes.each()]
-    parts = [(ceil_div(s.m, tile.m) * ceil_div(s.n, tile.n) * s.batch * splits, s.k / splits) for s in each]
-    blocks = sum(count for count, _ in parts)
-    depth = sum(count * k for count, k in parts) / max(1, blocks)
+    parts = parts_of(conv) if tile.is_persistent else ()
+    each = [part.shape for part in parts]
+    each = each or [(conv.shape(Classes((v,), (h,)))) for classes in conv.classes() for v, h in classes.each()]
+    counts = [(ceil_div(s.m, tile.m) * ceil_div(s.n, tile.n) * s.batch * splits, s.k / splits) for s in each]
+    blocks = sum(count for count, _ in counts)
+    depth = sum(count * k for count, k in counts) / max(1, blocks)
     share = table.shares.get(tile.name) or read_table().shares[tile.name]  # an older table has no convolutions
     rate = table.rates[conv.inputs] * share
-    time = ceil_div(blocks, num_processors) * (table.latency_us + tile.m * tile.n * depth / rate)
-    time = max(time, moved_bytes(conv) / table.bytes_per_us) + (len(conv.classes()) - 1) * table.launch_us
+    rows = tile.m // tile.cluster
+    waves = ceil_div(blocks, max(1, num_processors // tile.cluster))
+    time = max(waves * (table.latency_us + rows * tile.n * depth / rate), moved_bytes(conv) / table.bytes_per_us)
+    fetched = (2 if conv.inputs == "bf16" else 4) * blocks * depth * (tile.m + tile.n)
+    time = max(time, fetched / (L2_RATE * table.bytes_per_us))
+    time += ((len(parts) or len(conv.classes())) - 1) * table.launch_us
     if splits > 1:
         shape: Shape = each[0]
         time += table.launch_us + 8 * splits * shape.m * shape.n * shape.batch / table.bytes_per_us

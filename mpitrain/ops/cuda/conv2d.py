@@ -116,7 +116,8 @@ def _convolve(
     if not _fit(kind, a, b, out, bias):
         return False
     of_a, of_b, of_out = (int(array.data.ptr) for array in (a, b, out))
-    odd = any(address % CHUNK_BYTES for address in ((of_a, of_b) if kind == "dx" else (of_a,)))
+    copied = kind == "dx" or is_bf16(a)  # the other factor too in chunks, or by the copy engine
+    odd = any(address % CHUNK_BYTES for address in ((of_a, of_b) if copied else (of_a,)))
     made = plan_convolution(conv, device.arch, device.num_processors, odd)
     if made is None:
         return False
