@@ -47,7 +47,8 @@ def test_tiles_of_convolutions(tile):
     conv = Convolution("dw", 1, (3, 3), 8, 8, (3, 3), inputs=inputs)
     made = convolution_plan.make_plan(conv, tile, 1)
     shared = "SHARED_BYTES" if tile.stages else "0"
-    expressions = ["THREADS", "TILE_M", "TILE_N", "TILE_K", "WARP_M", shared]
+    rows = "TILE_M * CLUSTER" if tile.is_persistent else "TILE_M"
+    expressions = ["THREADS", rows, "TILE_N", "TILE_K", "WARP_M", shared]
     threads, m, n, k, slab, shared_bytes = constants(made.kernel.file, dict(made.kernel.macros), expressions)
     _, launch = made.launches[0]
     assert launch.block == (threads, 1, 1)
