@@ -30,11 +30,12 @@ Cost sectors(const std::vector<int64_t>& offsets, int bytes) {
   return {distinct(touched), (used + SECTOR_BYTES - 1) / SECTOR_BYTES};
 }
 
-// Lanes that read the same word share it. 8 bytes a lane are served by half warps, 16 by quarters.
+// Lanes that read the same word share it. For 8 or 16 bytes a lane this is the least that any rule of serving parts of the
+// warp one after the other can reach.
 Cost turns(const std::vector<int64_t>& offsets, int bytes) {
   std::vector<int64_t> words;
   for (int64_t offset : offsets)
-    for (int i = 0; i < std::max(bytes, BANK_BYTES); i += BANK_BYTES)
+    for (int i = 0; i < bytes; i += BANK_BYTES)
       words.push_back((offset + i) / BANK_BYTES);
   words.resize(distinct(words));
   int in_bank[BANKS] = {};
@@ -90,18 +91,10 @@ void Requests::flush(const Memory& memory) {
 }
 
 void Requests::count(const Memory& memory, Line& line, const Request& request, int warp) {
-  const Array& array = memory.arrays[request.array];
-  const int lanes_at_once = array.space == GLOBAL || line.bytes <= 4 ? WARP : line.bytes <= 8 ? WARP / 2 : WARP / 4;
-  Cost cost{};
-  for (int from = 0; from < WARP; from += lanes_at_once) {
-    std::vector<int64_t> offsets;
-    for (int lane = from; lane < from + lanes_at_once; lane++)
-      if (request.mask >> lane & 1) offsets.push_back(request.offsets[lane]);
-    if (offsets.empty()) continue;
-    const Cost part = (array.space == GLOBAL ? sectors : turns)(offsets, line.bytes);
-    cost.transactions += part.transactions;
-    cost.least += part.least;
-  }
+  std::vector<int64_t> offsets;
+  for (int lane = 0; lane < WARP; lane++)
+    if (request.mask >> lane & 1) offsets.push_back(request.offsets[lane]);
+  const Cost cost = (memory.arrays[request.array].space == GLOBAL ? sectors : turns)(offsets, line.bytes);
   line.requests++;
   line.lanes += __builtin_popcount(request.mask);
   line.transactions += cost.transactions;

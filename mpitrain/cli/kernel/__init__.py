@@ -1,4 +1,4 @@
-"""``mpitrain kernel``: list, build, check and measure kernels; one module per subcommand."""
+"""``mpitrain kernel``: list, build, check and measure kernels, and a lab to learn them; one module per subcommand."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,14 @@ from ..subcommands import parse_subcommand
 if TYPE_CHECKING:
     from ..order import Job, LocalJob
 
-SUBCOMMANDS = {"list": "names", "build": "build", "check": "check", "bench": "bench", "messages": "messages"}
+SUBCOMMANDS = {
+    "list": "names",
+    "build": "build",
+    "check": "check",
+    "bench": "bench",
+    "messages": "messages",
+    "lab": "lab",
+}
 """The module of each subcommand; its ``parse(argv, speaks)`` returns a job."""
 
 

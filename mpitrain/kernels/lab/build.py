@@ -16,7 +16,15 @@ from ..on_cpu import FLAGS, WARNINGS, Builder
 from .source import Entry, Source
 
 LAB = SOURCES / "lab"
-CHECKED = ("-O1", "-fno-tree-sra", "-g", "-w", "-fno-toplevel-reorder", "-fsanitize=thread,bounds")
+CHECKED = (
+    "-O1",
+    "-fno-tree-sra",
+    "-g",
+    "-w",
+    "-fno-toplevel-reorder",
+    "-fno-delete-null-pointer-checks",
+    "-fsanitize=thread,bounds",
+)
 PLAIN = ("-fmax-errors=3", "-fdiagnostics-color=never", "-fno-diagnostics-show-option")
 MISSING = "the lab needs g++, GNU's compiler: sudo apt install g++ (or dnf install gcc-c++)"
 
@@ -34,7 +42,9 @@ def build(source: Source, entry: Entry, into: Path) -> Path:
         raise UserError(MISSING)
     builder = Builder(folder() / "lab")
     runtime = ["-O2", *WARNINGS, "-shared", *map(str, sorted(LAB.glob("*.cpp")))]
-    lab = builder.compiled("lab.so", [*runtime, str(builder.shim), "-ldl"], reads=[*LAB.glob("*.h"), *LAB.glob("*.cpp")])
+    lab = builder.compiled(
+        "lab.so", [*runtime, str(builder.shim), "-ldl"], reads=[*LAB.glob("*.h"), *LAB.glob("*.cpp")]
+    )
     last = ["LAB_GUARD(lab_guard_after);", f"EXPORT_KERNEL({entry.name}, 1)", ""]
     unit = "\n".join([f'#line 1 "{source.path}"', source.text_for_gxx, *last])
     include = [f"-I{path}" for path in (source.path.resolve().parent, SOURCES, LAB / "include")]
@@ -56,5 +66,7 @@ def _run(command: list[str], unit: str = "") -> subprocess.CompletedProcess[str]
 
 def _readable(log: str) -> str:
     """Return what g++ says of the file itself, without the path through headers."""
-    lines = [line for line in log.splitlines() if not re.match(r"In file included|\s+from |compilation terminated", line)]
+    lines = [
+        line for line in log.splitlines() if not re.match(r"In file included|\s+from |compilation terminated", line)
+    ]
     return "\n".join(lines)

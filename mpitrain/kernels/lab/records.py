@@ -17,7 +17,14 @@ FAULT = np.dtype(
 )
 LINE = np.dtype(
     [
-        *(("instruction", "u8"), ("array", "i4"), ("way", "i4"), ("bytes", "i4"), ("worst", "i4"), ("worst_least", "i4")),
+        *(
+            ("instruction", "u8"),
+            ("array", "i4"),
+            ("way", "i4"),
+            ("bytes", "i4"),
+            ("worst", "i4"),
+            ("worst_least", "i4"),
+        ),
         *(("requests", "i8"), ("lanes", "i8"), ("transactions", "i8"), ("least", "i8")),
         *(("worst_block", "i4", 3), ("worst_warp", "i4"), ("offsets", "i8", 32)),
     ],
@@ -82,7 +89,7 @@ class Runtime:
 
 def as_dict(record: np.void) -> dict[str, Any]:
     """Return a record in Python's own types."""
-    found = {}
+    found: dict[str, Any] = {}
     for name in record.dtype.names or ():
         value = record[name]
         if isinstance(value, np.void):

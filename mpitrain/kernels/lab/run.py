@@ -18,6 +18,7 @@ from .symbols import Symbol, lines_of, shared_arrays
 from .tasks import Task
 
 GRACE = 20  # seconds for the process to start, and to end after its time
+MOST_STATIC_BYTES = 48 * 1024
 ROOT = Path(__file__).parents[3]
 
 
@@ -73,6 +74,13 @@ def run_all(source: Source, task: Task, entry: Entry, *, seeds: int, seconds: in
     with tempfile.TemporaryDirectory(prefix="mpitrain-lab-") as folder:
         library = build(source, entry, Path(folder))
         shared, bounds = shared_arrays(library)
+        total = sum(array.bytes for array in shared)
+        if total > MOST_STATIC_BYTES:
+            names = ", ".join(array.name for array in shared)
+            raise UserError(
+                f"{source.path}: its shared arrays ({names}) have {total:,} bytes; a block has {MOST_STATIC_BYTES:,} "
+                "for arrays whose size is in the file"
+            )
         job = {"library": str(library), "kernel": entry.name, "task": task.name, "runs": runs, "seconds": seconds}
         job |= {"shared": [(s.address, s.bytes) for s in shared], "shared_bounds": bounds}
         found = Found(runs, shared)

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ...errors import UserError
-from ..plan import Launch
+from ..plan import Launch, Three
 from .arithmetic import Sizes
 
 COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.S)
@@ -20,9 +20,7 @@ CONSTANTS = (
 )
 LAUNCH = re.compile(r"^\s*(?://|\*)?\s*launch:\s*grid\b(.*?)\bblock\b(.*?)(?:\bshared\b(.*?)(?:bytes)?)?$", re.I | re.M)
 SHARED = re.compile(r"(?<!extern )__shared__\s+(?:__align__\s*\(\d+\)\s*)?((?:unsigned\s+)?\w+)\s+([^;]+);")
-DYNAMIC = re.compile(
-    r"extern\s+__shared__\s+(?:__align__\s*\(\d+\)\s*)?((?:unsigned\s+)?\w+)\s+(\w+)\s*\[\s*\]\s*;"
-)
+DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\s*\(\d+\)\s*)?((?:unsigned\s+)?\w+)\s+(\w+)\s*\[\s*\]\s*;")
 ELEMENT_BYTES = {"float": 4, "int": 4, "unsigned": 4, "unsigned int": 4, "double": 8, "char": 1, "unsigned char": 1}
 ELEMENT_BYTES |= {"float2": 8, "float4": 16, "int2": 8, "int4": 16, "bool": 1, "short": 2, "uint": 4}
 MOST_THREADS = 1024
@@ -67,9 +65,10 @@ class Source:
         self.lines = self.text.splitlines()
         self._code = HIDDEN.sub(_blank, COMMENT.sub(_blank, self.text))
         if "<<<" in self._code:
+            line = self._line_at(self._code.index("<<<"))
             raise UserError(
-                f"{path}, line {self._line_at(self._code.index('<<<'))} launches a kernel (<<<...>>>), which the lab does "
-                "itself: leave main out, or put it between #ifndef CUDA_ON_CPU and #endif"
+                f"{path}, line {line} launches a kernel (<<<...>>>), which the lab does itself: leave main out, or put "
+                "it between #ifndef CUDA_ON_CPU and #endif"
             )
         self.entries = [self._entry(match) for match in KERNEL.finditer(self._code)]
         if not self.entries:
@@ -98,7 +97,9 @@ class Source:
         for match in SHARED.finditer(self._code):
             for name, dims in re.findall(r"(\w+)((?:\s*\[[^\]]*\])+)", match[2]):
                 try:
-                    sizes = [Sizes(dim, self.constants, whole=True).all()[0] for dim in re.findall(r"\[([^\]]*)\]", dims)]
+                    sizes = [
+                        Sizes(dim, self.constants, whole=True).all()[0] for dim in re.findall(r"\[([^\]]*)\]", dims)
+                    ]
                 except UserError:
                     continue
                 found[name] = SharedArray(tuple(sizes), ELEMENT_BYTES.get(match[1], 4))
@@ -135,14 +136,21 @@ class Source:
         match = LAUNCH.search(self.text)
         grid, block, shared = (match[1], match[2], match[3] or "0") if match else (*default, "0")
         values = {**self.constants, **sizes}
-        grids, blocks = ((*self._sizes(text, values), 1, 1)[:3] for text in (grid, block))
+        grids, blocks = self._three(grid, values), self._three(block, values)
         where = f"{self.path}: {self.launch_text or 'the launch'}"
         count = blocks[0] * blocks[1] * blocks[2]
         if min(blocks) < 1 or count > MOST_THREADS:
             raise UserError(f"{where}: a block has 1 to {MOST_THREADS} threads, not {count}")
         if min(grids) < 1:
             raise UserError(f"{where} is empty for {', '.join(f'{k} = {v}' for k, v in sizes.items())}")
-        return Launch(grids, blocks, self._sizes(shared, values)[0])
+        try:
+            return Launch(grids, blocks, self._sizes(shared, values)[0])
+        except ValueError as error:
+            raise UserError(f"{where}, with {', '.join(f'{k} = {v}' for k, v in sizes.items())}: {error}") from None
+
+    def _three(self, text: str, values: Mapping[str, int]) -> Three:
+        found = [*self._sizes(text, values), 1, 1]
+        return found[0], found[1], found[2]
 
     def _sizes(self, text: str, values: Mapping[str, int]) -> list[int]:
         text = text.strip(" ,")

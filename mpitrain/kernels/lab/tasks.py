@@ -26,11 +26,14 @@ class Goal:
     most : float
     words : str
         The goal as a sentence.
+    unit : str
+        What the count and ``most`` are numbers of.
     """
 
     count: str
     most: float
     words: str
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,13 @@ class Task:
         return sum(4 * int(np.prod(self.shape(array, sizes))) for array in self.arrays)
 
 
-COALESCED = Goal("global sectors", 1.0, "every warp's access to global memory takes no more sectors than its bytes fill")
-NO_CONFLICTS = Goal("shared transactions", 1.0, "no bank conflicts")
+LOADS, TURNS, SECTORS = (
+    "loads for each multiply-add",
+    "times the turns that are needed",
+    "times the sectors that are needed",
+)
+COALESCED = Goal("global sectors", 1.0, "no uncoalesced access to global memory", SECTORS)
+NO_CONFLICTS = Goal("shared transactions", 1.0, "no bank conflicts", TURNS)
 PRODUCT = Task(
     name="product",
     words=("product", "gemm", "matmul"),
@@ -108,14 +116,14 @@ PRODUCT = Task(
     unit="multiply-add",
     goals={
         "tiled": (
-            Goal("global loads", 1 / 16, "one load from global memory serves at least 16 multiply-adds"),
+            Goal("global loads", 1 / 8, "one load from global memory serves at least 8 multiply-adds", LOADS),
             COALESCED,
             NO_CONFLICTS,
         ),
         "register": (
-            Goal("global loads", 1 / 16, "one load from global memory serves at least 16 multiply-adds"),
-            Goal("shared loads", 1 / 2, "one load from shared memory serves at least 2 multiply-adds"),
-            Goal("shared transactions", 2.0, "no access to shared memory takes more than twice its turns"),
+            Goal("global loads", 1 / 16, "one load from global memory serves at least 16 multiply-adds", LOADS),
+            Goal("shared loads", 1 / 2, "one load from shared memory serves at least 2 multiply-adds", LOADS),
+            Goal("shared transactions", 2.0, "no access to shared memory takes more than twice its turns", TURNS),
         ),
     },
 )
@@ -196,11 +204,10 @@ def find_task(source: Source, kernel: str = "") -> tuple[Task, Entry]:
         names = ", ".join(entry.name for _, entry in found)
         raise UserError(f"{source.path} has more than one kernel for the lab: {names}; say --kernel NAME")
     task, entry = found[0]
-    wanted = [*("const float*" for _ in task.inputs), *("float*" for _ in task.outputs), *("int" for _ in task.sizes)]
-    kinds = [kind for kind, _ in entry.parameters]
-    if [_plain(kind) for kind in kinds] != [_plain(kind) for kind in wanted]:
-        names = [*task.inputs, *task.outputs, *task.sizes]
-        signature = ", ".join(f"{kind} {name}" for kind, name in zip(wanted, names, strict=True))
+    kinds = {**dict.fromkeys(task.inputs, "const float*"), **dict.fromkeys(task.outputs, "float*")}
+    kinds |= dict.fromkeys(task.sizes, "int")
+    if [_plain(kind) for kind, _ in entry.parameters] != [_plain(kind) for kind in kinds.values()]:
+        signature = ", ".join(f"{kind} {name}" for name, kind in kinds.items())
         raise UserError(f"{source.path}, line {entry.line}: {entry} must be {entry.name}({signature})")
     return task, entry
 
