@@ -49,7 +49,7 @@ uint64_t instruction_in_kernel(uintptr_t at) {
 void stop(int number, siginfo_t* info, void* context) {
   const on_cpu::Block& b = on_cpu::block;
   const bool in_kernel = b.current && b.num_ctas;
-  if (!in_kernel && number != SIGALRM) {
+  if (!in_kernel && number != SIGALRM && number != SIGPROF) {
     signal(number, SIG_DFL);
     raise(number);
     return;
@@ -81,9 +81,10 @@ void watch(int file, unsigned seconds) {
   struct sigaction action{};
   action.sa_sigaction = stop;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-  for (int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM}) sigaction(number, &action, nullptr);
-  const itimerval timer{{0, 0}, {long(seconds), 0}};
-  setitimer(ITIMER_REAL, &timer, nullptr);
+  for (int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM, SIGPROF}) sigaction(number, &action, nullptr);
+  const itimerval processor{{0, 0}, {long(seconds), 0}}, clock{{0, 0}, {60 + 10 * long(seconds), 0}};
+  setitimer(ITIMER_PROF, &processor, nullptr);
+  setitimer(ITIMER_REAL, &clock, nullptr);
 }
 
 }  // namespace lab

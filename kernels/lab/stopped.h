@@ -10,6 +10,7 @@ struct LastAccess {
 };
 extern LastAccess last_access;
 
+// Write to `file` where the kernel is when it crashes, or has taken so many seconds of a processor.
 void watch(int file, unsigned seconds);
 
 }  // namespace lab

@@ -92,7 +92,7 @@ def test_a_missing_barrier(tmp_path):
 
 
 def test_a_missing_second_barrier(tmp_path):
-    """It is found although the next turn of the loop is another line, and in whatever order threads run."""
+    """The accesses of two turns of the loop race, and the race is found in whatever order threads run."""
     report = planted(tmp_path, "tiled_product", ("b_tile[i][x];\n    __syncthreads();", "b_tile[i][x];"))
     assert {fault.details["array"] for fault in report.faults} == {"a_tile", "b_tile"}
     assert {fault.kind for fault in report.faults} == {"race"}
@@ -337,6 +337,7 @@ KERNEL = 'extern "C" __global__ void add(const float* a, const float* b, float* 
         ("// Launch: grid n / 256, block 256\n" + KERNEL + "}\n", "must be whole: write ceil(a / b)"),
         ("// Launch: grid n, block (64, 32)\n" + KERNEL + "}\n", "1 to 1024 threads, not 2048"),
         (KERNEL + "  __shared__ float s[20000];\n  s[n] = 0;\n}\n", "have 80,000 bytes"),
+        ("template <int N>\n" + KERNEL.replace('extern "C" ', "") + "}\n", "line 2: add is a template"),
         (KERNEL + "}\n" + KERNEL.replace("add", "add2") + "}\n", "say --kernel NAME"),
     ],
 )

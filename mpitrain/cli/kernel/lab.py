@@ -40,7 +40,7 @@ class LabOptions:
     seeds: int = 3
     """Random inputs and orders of the threads for each size."""
     seconds: int = 20
-    """Time limit of all launches together."""
+    """Time limit of all launches together, in seconds of a processor."""
 
 
 def parse(argv: list[str], speaks: bool) -> LocalJob:

@@ -7,6 +7,7 @@ whose size it knows. They are linked with the functions of kernels/lab, not with
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from ...errors import UserError
@@ -37,6 +38,8 @@ def build(source: Source, entry: Entry, into: Path) -> Path:
     UserError
         If there is no g++, or it does not compile the file: with the compiler's words.
     """
+    if sys.platform != "linux":
+        raise UserError("the lab runs on Linux only: it needs GNU's compiler and linker")
     compiler = shutil.which("g++")
     if compiler is None:
         raise UserError(MISSING)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .source import Source
 from .tasks import Task
 from .words import Names
 
@@ -86,7 +85,7 @@ class LineCount:
 
     @property
     def loses(self) -> bool:
-        """Whether it takes more than it needs. Up to 4 sectors, the bytes of one line, cost no more than a full one."""
+        """True if it takes more than it needs. Up to 4 sectors, the bytes of one line, cost no more than a full one."""
         free = 0 if self.is_shared else SECTORS_A_TURN * self.requests
         return self.transactions > max(self.least, free)
 
@@ -125,7 +124,7 @@ class Counts:
 
     @cached_property
     def rates(self) -> dict[str, float]:
-        """What goals are about: loads per unit of work, and the worst line's transactions per transaction needed."""
+        """Counts that goals bound: loads for a unit of work, and the worst line's transactions per needed one."""
         parts = {
             "global": [ln for ln in self.lines if not ln.is_shared],
             "shared": [ln for ln in self.lines if ln.is_shared],
@@ -151,7 +150,7 @@ class Counts:
 
     @property
     def of_peak(self) -> bool:
-        """Whether arithmetic is the limit of the task, not memory."""
+        """True if arithmetic is the limit of the task, not memory."""
         return self.task.unit == "multiply-add"
 
     def bounds(self) -> list[Bound]:
@@ -168,7 +167,7 @@ class Counts:
         return found
 
 
-def count(source: Source, task: Task, run: Mapping[str, Any], result: Mapping[str, Any], names: Names) -> Counts:
+def count(task: Task, result: Mapping[str, Any], names: Names) -> Counts:
     """Return the counts of a run that was counted, by line, array and way."""
     merged: dict[tuple[int, int, int], LineCount] = {}
     for record in result["lines"]:
@@ -183,7 +182,7 @@ def count(source: Source, task: Task, run: Mapping[str, Any], result: Mapping[st
             is_shared = names.is_shared(record["array"])
             way = WAYS[record["way"]]
             merged[key] = LineCount(
-                line, names.array(record["array"]), is_shared, way, **values, **worst, grid=run["grid"]
+                line, names.array(record["array"]), is_shared, way, **values, **worst, grid=names.run["grid"]
             )
             continue
         for name, value in values.items():
@@ -191,7 +190,7 @@ def count(source: Source, task: Task, run: Mapping[str, Any], result: Mapping[st
         if record["worst"] - record["worst_least"] > known.worst - known.worst_least:
             for name, value in worst.items():
                 setattr(known, name, value)
-    sizes, blocks = run["sizes"], math.prod(run["grid"])
+    sizes, blocks = names.run["sizes"], math.prod(names.run["grid"])
     work = task.work(*(sizes[name] for name in task.sizes)) if task.work else task.least_bytes(sizes) // 8
     lines = sorted(merged.values(), key=lambda line: (line.line, line.array, line.way))
     return Counts(task, sizes, lines, result["barriers"] / blocks, work)

@@ -99,7 +99,7 @@ def sectors(line: LineCount) -> Drawing:
 
 
 def _lanes(line: LineCount) -> dict[int, int]:
-    """Return the first lane that wants each word."""
+    """Return the number of the first lane of each word."""
     found: dict[int, int] = {}
     for lane, offset in enumerate(line.offsets):
         for at in range(0, line.bytes if offset >= 0 else 0, WORD):

@@ -44,14 +44,14 @@ def compare_all(
         Random inputs for each of the sizes.
     """
     kernel = kernel_of(source, entry)
-    for run in runs_of(source, task, seeds):
+    for run in runs_of(source, task, entry, seeds):
         rng = np.random.default_rng(run["seed"])
         sizes = run["sizes"]
         inputs = {name: rng.standard_normal(task.shape(name, sizes)).astype(np.float32) for name in task.inputs}
         outputs = {name: np.full(task.shape(name, sizes), NOTHING, np.uint32).view(np.float32) for name in task.outputs}
         arrays = {name: device.from_host(array) for name, array in {**inputs, **outputs}.items()}
         numbers = [np.array(sizes[name], np.int32) for name in task.sizes]
-        plan = source.plan(sizes, (task.grid, task.block))
+        plan = source.plan(sizes, (task.grid, task.block), entry)
         launch(device, kernel, plan, [*arrays.values(), *numbers])
         wrong = compare(task, inputs, {name: device.to_host(arrays[name]) for name in task.outputs})
         index = "".join(f"[{i}]" for i in wrong["first"]) if wrong else ""

@@ -1,6 +1,6 @@
-"""What the lab says of a kernel: faults, wrong results, counts, and whether the goals of the exercise are reached."""
+"""Reports on a kernel: faults, wrong results, counts, and goals of the exercise that are missed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,19 +81,20 @@ class Report:
 
     @property
     def right(self) -> bool:
-        """Whether all results are right, without a fault."""
+        """True if all results are right, without a fault."""
         return not self.faults and self.wrong is None
 
     @property
     def passed(self) -> bool:
-        """Whether it is right, and reaches the goals of its exercise."""
+        """True if it is right, and reaches the goals of its exercise."""
         return self.right and not self.missed
 
 
 def report_of(source: Source, task: Task, entry: Entry, found: Found) -> Report:
     """Return the report of what the runs have found."""
     faults: dict[tuple[Any, ...], Fault] = {}
-    for number, fault in _faults(source, task, found):
+    names = [Names(source, task, entry, found.shared, run, found.lines) for run in found.runs]
+    for number, fault in _faults(names, found):
         fault.runs.append(number)
         if fault.key in faults:
             faults[fault.key].merge(fault)
@@ -101,12 +102,12 @@ def report_of(source: Source, task: Task, entry: Entry, found: Found) -> Report:
             faults[fault.key] = fault
     shown = sorted(_without_consequences(list(faults.values())), key=lambda fault: ORDER.index(fault.kind))
     wrong = [result for result in found.results if result["wrong"]]
+    for result in wrong:
+        result["wrong"]["array"] = entry.parameters[len(task.inputs)][1]
     last = found.results[-1] if found.results else {}
     counts = None
     if "lines" in last and not last["error"]:
-        counts = count(
-            source, task, found.runs[last["run"]], last, _names(source, task, found, found.runs[last["run"]])
-        )
+        counts = count(task, last, names[last["run"]])
     goals = goals_of(task, entry) if counts else ()
     rates = counts.rates if counts else {}
     return Report(
@@ -124,17 +125,12 @@ def report_of(source: Source, task: Task, entry: Entry, found: Found) -> Report:
     )
 
 
-def _names(source: Source, task: Task, found: Found, run: Mapping[str, Any]) -> Names:
-    return Names(source, task, found.shared, run, found.lines)
-
-
-def _faults(source: Source, task: Task, found: Found) -> Iterator[tuple[int, Fault]]:
+def _faults(names: Sequence[Names], found: Found) -> Iterator[tuple[int, Fault]]:
     """Yield each fault with the number of its run."""
     for result in found.results:
         run = found.runs[result["run"]]
-        names = _names(source, task, found, run)
         for record in result["faults"]:
-            yield result["run"], Fault(run=run, **describe(record, names))
+            yield result["run"], Fault(run=run, **describe(record, names[result["run"]]))
         for name in result["changed"]:
             yield result["run"], Fault("changed", f"the kernel changes its input {name}", [], "An input is const.", run)
         ends_itself = any(record["kind"] in (3, 5) for record in result["faults"])  # misaligned, dimension
@@ -142,7 +138,7 @@ def _faults(source: Source, task: Task, found: Found) -> Iterator[tuple[int, Fau
             yield result["run"], Fault("barrier", result["error"], [], BARRIER, run)
     if found.stopped:
         run = found.runs[len(found.results)]
-        words = stop_words(found.stopped, _names(source, task, found, run), found.arrays)
+        words = stop_words(found.stopped, names[len(found.results)], found.arrays)
         yield len(found.results), Fault(run=run, **words)
 
 

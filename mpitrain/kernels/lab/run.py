@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 @dataclass
 class Found:
-    """What the runs have found.
+    """Results of all runs.
 
     Attributes
     ----------
@@ -50,13 +50,13 @@ class Found:
     lines: dict[int, int] = field(default_factory=dict)
 
 
-def runs_of(source: Source, task: Task, seeds: int) -> list[dict[str, Any]]:
+def runs_of(source: Source, task: Task, entry: Entry, seeds: int) -> list[dict[str, Any]]:
     """Return the launches: each case with each seed, then the one that is counted."""
     wanted = [(case, seed, False) for case in task.cases for seed in range(seeds)] + [(task.counted, 0, True)]
     runs = []
     for case, seed, counting in wanted:
         sizes = dict(zip(task.sizes, case, strict=True))
-        plan = source.plan(sizes, (task.grid, task.block))
+        plan = source.plan(sizes, (task.grid, task.block), entry)
         launch = {"grid": plan.grid, "block": plan.block, "shared_bytes": plan.shared_bytes}
         runs.append({"sizes": sizes, "seed": seed, "counting": counting, **launch})
     return runs
@@ -70,7 +70,7 @@ def run_all(source: Source, task: Task, entry: Entry, *, seeds: int, seconds: in
     UserError
         If the file does not compile, or its launch cannot be read.
     """
-    runs = runs_of(source, task, seeds)
+    runs = runs_of(source, task, entry, seeds)
     with tempfile.TemporaryDirectory(prefix="mpitrain-lab-") as folder:
         library = build(source, entry, Path(folder))
         shared, bounds = shared_arrays(library)

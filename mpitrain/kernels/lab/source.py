@@ -12,8 +12,11 @@ from .arithmetic import Sizes
 
 COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.S)
 HIDDEN = re.compile(r"^[ \t]*#[ \t]*ifndef[ \t]+CUDA_ON_CPU\b.*?(?=^[ \t]*#[ \t]*(?:else|endif))", re.S | re.M)
-ATTRIBUTES = r"(?:__launch_bounds__\s*\([^)]*\)\s*)?"
-KERNEL = re.compile(rf"__global__\s+{ATTRIBUTES}(?:static\s+)?void\s+{ATTRIBUTES}(\w+)\s*\(([^)]*)\)\s*\{{", re.S)
+ATTRIBUTES = r"(?:__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)\s*)?"
+KERNEL = re.compile(
+    rf"(template\s*<[^>]*>\s*)?__global__\s+{ATTRIBUTES}(?:static\s+)?void\s+{ATTRIBUTES}(\w+)\s*\(([^)]*)\)\s*\{{",
+    re.S,
+)
 CONSTANTS = (
     re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(\S[^\n]*?)[ \t]*$", re.M),
     re.compile(r"\bconst(?:expr)?\s+(?:static\s+)?(?:int|unsigned|size_t|long)\s+(\w+)\s*=\s*([^;,]+);"),
@@ -125,8 +128,10 @@ class Source:
         match = LAUNCH.search(self.text)
         return " ".join(match[0].strip(" /*").split()) if match else ""
 
-    def plan(self, sizes: Mapping[str, int], default: tuple[str, str]) -> Launch:
+    def plan(self, sizes: Mapping[str, int], default: tuple[str, str], entry: Entry) -> Launch:
         """Return the launch for ``sizes``: that of the file's line "// Launch: grid ..., block ...", or the default.
+
+        The line may name the sizes as the task or as the kernel does.
 
         Raises
         ------
@@ -135,7 +140,8 @@ class Source:
         """
         match = LAUNCH.search(self.text)
         grid, block, shared = (match[1], match[2], match[3] or "0") if match else (*default, "0")
-        values = {**self.constants, **sizes}
+        parameters = [name for _, name in entry.parameters[-len(sizes) :]]
+        values = {**self.constants, **dict(zip(parameters, sizes.values(), strict=True)), **sizes}
         grids, blocks = self._three(grid, values), self._three(block, values)
         where = f"{self.path}: {self.launch_text or 'the launch'}"
         count = blocks[0] * blocks[1] * blocks[2]
@@ -163,11 +169,14 @@ class Source:
 
     def _entry(self, match: re.Match[str]) -> Entry:
         parameters = []
-        for part in match[2].split(","):
+        for part in match[3].split(","):
             text = " ".join(part.replace("__restrict__", " ").replace("*", " * ").split())
             kind, _, name = text.rpartition(" ")
             parameters.append((kind.replace(" *", "*"), name))
-        return Entry(match[1], tuple(parameters), self._line_at(match.start()))
+        line = self._line_at(match.start(2))
+        if match[1]:
+            raise UserError(f"{self.path}, line {line}: {match[2]} is a template; the lab runs kernels that are none")
+        return Entry(match[2], tuple(parameters), line)
 
     def _line_at(self, offset: int) -> int:
         return self.text.count("\n", 0, offset) + 1

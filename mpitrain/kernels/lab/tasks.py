@@ -38,7 +38,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Task:
-    """What a kernel shall compute.
+    """A task for a kernel.
 
     Attributes
     ----------

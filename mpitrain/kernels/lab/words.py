@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .records import KINDS, WAYS
-from .source import Source
+from .source import Entry, Source
 from .symbols import Symbol
 from .tasks import Task
 
@@ -19,6 +19,7 @@ class Names:
 
     source: Source
     task: Task
+    entry: Entry
     shared: Sequence[Symbol]
     run: Mapping[str, Any]
     lines: Mapping[int, int]
@@ -27,8 +28,7 @@ class Names:
         """Return the name of an array in the file."""
         arrays = list(self.task.arrays)
         if number < len(arrays):
-            parameters = [name for _, name in self._parameters()]
-            return parameters[number]
+            return self.entry.parameters[number][1]
         number -= len(arrays)
         return self.shared[number].name if number < len(self.shared) else self.source.dynamic_name
 
@@ -80,13 +80,6 @@ class Names:
         """Return the number of an access's line, and the line."""
         number = self.lines.get(access["instruction"], 0)
         return number, self.source.line(number)
-
-    def _parameters(self) -> Sequence[tuple[str, str]]:
-        return next(
-            e.parameters
-            for e in self.source.entries
-            if len(e.parameters) == len(self.task.arrays) + len(self.task.sizes)
-        )
 
 
 def place(index: Sequence[int], size: Sequence[int]) -> str:
@@ -169,7 +162,7 @@ def stop_words(stopped: Mapping[str, Any], names: Names, arrays: Mapping[str, tu
     """Return the fault of a kernel that was stopped: by the time limit, or by a signal of the machine."""
     line, text = names.at(stopped)
     number, accesses = stopped["stopped"], [(f"{names.thread(stopped)} is", line, text)] if line else []
-    if number == signal.SIGALRM:
+    if number in (signal.SIGALRM, signal.SIGPROF):
         title, advice = "the kernel does not end: its time is over", "Does the loop there end, for every thread?"
     elif number == signal.SIGFPE:
         title, advice = "a division by zero ends the kernel", "Look at what the divisor is for these sizes."
