@@ -11,8 +11,8 @@
 // the threads of a row merge, in an order that never changes. Backward computes p = exp(scores - log_sum_exp) again.
 // The scale of attention is a factor of the products before and after. With dropout, p times its mask is written where p
 // is: in both directions it is what is multiplied by values, or by their gradients.
+#include "common/attention.cuh"
 #include "common/elements.cuh"
-#include "common/philox.cuh"
 #include "common/reduce.cuh"
 
 #ifndef DROPS
@@ -37,15 +37,6 @@ struct Scores {
   int samples_inner;  // 1: samples are counted by i % inner, 0: by i / inner
   int key, length;    // the first key is this token of a row of so many: lengths and segments are those of rows
   long long outer_apart, inner_apart;  // of log_sum_exp: elements between matrices, whose queries are neighbors
-};
-
-// Masks of dropout, as ops/attention.py has them: fields are int64, then int32, in this order.
-struct Dropout {
-  long long seed, layer, step, first;
-  long long base;                       // the row of the mask, in a sample, of query 0 of the first matrix of a launch
-  long long sample_apart, matrix_apart;  // rows from sample to sample, and from head to head
-  int threshold;                        // of 65536: 0 drops nothing
-  int columns;
 };
 
 // The factors of the keys of one query.
@@ -108,19 +99,6 @@ struct Query {
       begin = first_not_below(row_of_keys, scores.keys, row_of_keys[own]);
       end = min(end, first_not_below(row_of_keys, scores.keys, row_of_keys[own] + 1));
     }
-  }
-
-  // The place of the first of `count` ascending numbers that is at least `number`.
-  static __device__ __forceinline__ int first_not_below(const long long* numbers, int count, long long number) {
-    int low = 0;
-    while (low < count) {
-      const int middle = low + (count - low) / 2;
-      if (numbers[middle] < number)
-        low = middle + 1;
-      else
-        count = middle;
-    }
-    return low;
   }
 };
 

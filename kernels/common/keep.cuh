@@ -7,6 +7,7 @@ template <class T>
 void keep(T&) {}
 #else
 __device__ __forceinline__ void keep(int& x) { asm volatile("" : "+r"(x)); }
+__device__ __forceinline__ void keep(unsigned& x) { asm volatile("" : "+r"(x)); }
 __device__ __forceinline__ void keep(float& x) { asm volatile("" : "+f"(x)); }
 template <class T>
 __device__ __forceinline__ void keep(T*& x) {

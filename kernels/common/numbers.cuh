@@ -44,6 +44,17 @@ __device__ __forceinline__ bf16 to_bf16(float x) {
 #endif
 }
 
+// Two of them in a register, `low` in its lower half: what tensor cores take. One instruction for both.
+__device__ __forceinline__ unsigned to_bf16_pair(float low, float high) {
+#if defined(CUDA_ON_CPU) || __CUDA_ARCH__ < 800
+  return to_bf16(low).bits | unsigned(to_bf16(high).bits) << 16;
+#else
+  unsigned pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#endif
+}
+
 // Nearest tf32, ties away from zero, as the bits of a float. The tensor core alone would cut the 13 bits off, and
 // cutting always errs towards zero: sums of many products would drift.
 __device__ __forceinline__ unsigned to_tf32(unsigned bits) {

@@ -1,14 +1,20 @@
-// wgmma (sm_90a): a warpgroup (four warps, the first a multiple of 4) multiplies A (64 x K) by B (K x N), both in
-// shared memory, and adds to D (64 x N, float) in its registers, while its threads continue. A K of 32 bytes: 16 bf16,
-// or 8 tf32. D has the layout of mma, warp w of the group holding rows 16 w to 16 w + 15: d[j][i] is column 8 j + 2
-// (lane % 4) + i % 2 of row 16 w + lane / 4 + 8 (i / 2). PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions".
+// wgmma (sm_90a): a warpgroup (four warps, the first a multiple of 4) multiplies A (64 x K) by B (K x N) and adds to D
+// (64 x N, float) in its registers, while its threads continue. N is any multiple of 8 up to 256, K is 32 bytes: 16
+// bf16, or 8 tf32. B is in shared memory, A too, or (bf16) in registers. D has the layout of mma, warp w of the group
+// holding rows 16 w to 16 w + 15: d[j][i] is column 8 j + 2 (lane % 4) + i % 2 of row 16 w + lane / 4 + 8 (i / 2).
+// PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions".
+//
+// wgmma reads shared memory by the async proxy: what threads write there is seen after fence_async() (async_proxy.cuh)
+// of the threads that wrote it and a barrier; what tensor copies bring needs neither.
 //
 // The order of one batch: fence (registers are as they should be), products, commit, and a wait before D is touched or
 // the memory of the factors is released. To a compiler the products are done where they are issued: keep() holds what D
 // was before at the fence, and its use after at the wait, as CUTLASS' warpgroup_fence_operand does.
 #pragma once
+#include "async_proxy.cuh"
 #include "keep.cuh"
 #include "shared.cuh"
+#include "wgmma_operands.cuh"
 
 // The place of a factor: rows of 128 bytes, swizzled as in tensor_copy.cuh, in groups of eight (1024 bytes).
 // K_CONTIGUOUS: rows of the tile, groups after groups. Else a row is one k and 64 (bf16) columns wide, and columns
@@ -25,8 +31,8 @@ __device__ __forceinline__ unsigned long long wgmma_advance(unsigned long long f
   return factor + (bytes >> 4);
 }
 
-template <int GROUPS>
-__device__ __forceinline__ void keep_sums(float (&d)[GROUPS][4]) {
+template <class T, int GROUPS>
+__device__ __forceinline__ void keep_sums(T (&d)[GROUPS][4]) {
 #pragma unroll
   for (int j = 0; j < GROUPS; j++)
 #pragma unroll
@@ -85,61 +91,75 @@ __device__ __forceinline__ void registers_take() {
 #endif
 }
 
+#ifndef CUDA_ON_CPU
+// The instruction of each width. wgmma_operands.cuh has the names of the sums, and the numbers of the operands behind.
+template <int GROUPS>
+struct WgmmaWidth;
+
+#define WGMMA(columns, types, names, factors, add, flags)                                                             \
+  "{\n.reg .pred add;\nsetp.ne.b32 add, %" #add ", 0;\nwgmma.mma_async.sync.aligned.m64n" #columns types " {" names \
+  "}, " factors ", add, 1, 1" flags ";\n}"
+#define WGMMA_BF16(columns, names, a, b, add, a_flag, b_flag, ...)                                                \
+  WGMMA(columns, "k16.f32.bf16.bf16", names, "%" #a ", %" #b, add, ", %" #a_flag ", %" #b_flag)
+#define WGMMA_TF32(columns, names, a, b, add, ...) \
+  WGMMA(columns, "k8.f32.tf32.tf32", names, "%" #a ", %" #b, add, "")
+#define WGMMA_ROWS(columns, names, a0, a1, a2, a3, b, add, b_flag, ...)                                            \
+  WGMMA(columns, "k16.f32.bf16.bf16", names, "{%" #a0 ", %" #a1 ", %" #a2 ", %" #a3 "}, %" #b, add, ", %" #b_flag)
+#define WGMMA_TEXT(kind, ...) kind(__VA_ARGS__)
+
+#define WGMMA_WIDTH(g, columns, next)                                                                                 \
+  template <>                                                                                                         \
+  struct WgmmaWidth<g> {                                                                                              \
+    template <bool BF16, bool A_K, bool B_K>                                                                          \
+    static __device__ __forceinline__ void shared(float (&d)[g][4], unsigned long long a, unsigned long long b,       \
+                                                  int add) {                                                          \
+      if constexpr (BF16)                                                                                             \
+        asm volatile(WGMMA_TEXT(WGMMA_BF16, columns, NAMES_##g, NUMBERS_##g, NUMBERS_##next)                          \
+                     : SUMS_##g                                                                                       \
+                     : "l"(a), "l"(b), "r"(add), "n"(int(!A_K)), "n"(int(!B_K)));                                     \
+      else                                                                                                            \
+        asm volatile(WGMMA_TEXT(WGMMA_TF32, columns, NAMES_##g, NUMBERS_##g, NUMBERS_##next)                          \
+                     : SUMS_##g                                                                                       \
+                     : "l"(a), "l"(b), "r"(add));                                                                     \
+    }                                                                                                                 \
+    template <bool B_K>                                                                                               \
+    static __device__ __forceinline__ void rows(float (&d)[g][4], const unsigned (&a)[4], unsigned long long b,       \
+                                                int add) {                                                            \
+      asm volatile(WGMMA_TEXT(WGMMA_ROWS, columns, NAMES_##g, NUMBERS_##g, NUMBERS_##next)                            \
+                   : SUMS_##g                                                                                         \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add), "n"(int(!B_K)));                   \
+    }                                                                                                                 \
+  };
+EACH_WGMMA(WGMMA_WIDTH)
+#undef WGMMA
+#undef WGMMA_BF16
+#undef WGMMA_TF32
+#undef WGMMA_ROWS
+#undef WGMMA_TEXT
+#undef WGMMA_WIDTH
+#endif
+
 // d = A B, or d += A B. The flags say whether a factor is K_CONTIGUOUS; tf32 must be.
 template <bool BF16, bool A_K, bool B_K, int GROUPS>
 __device__ __forceinline__ void wgmma(float (&d)[GROUPS][4], unsigned long long a, unsigned long long b, bool add) {
-  static_assert(GROUPS == 16 || GROUPS == 32, "of the many widths of wgmma, two: 128 and 256 columns");
+  static_assert(GROUPS >= 1 && GROUPS <= 32, "8 to 256 columns");
   static_assert(BF16 || (A_K && B_K), "tf32 factors are contiguous in k");
 #ifdef CUDA_ON_CPU
-  on_cpu::start_product(a, b, A_K, B_K, add, BF16, &d[0][0], 8 * GROUPS);
+  on_cpu::start_product(a, nullptr, b, A_K, B_K, add, BF16, &d[0][0], 8 * GROUPS);
 #else
-#define SUMS_2(j) \
-  "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3]), "+f"(d[j + 1][0]), "+f"(d[j + 1][1]), \
-      "+f"(d[j + 1][2]), "+f"(d[j + 1][3])
-#define SUMS_8(j) SUMS_2(j), SUMS_2(j + 2), SUMS_2(j + 4), SUMS_2(j + 6)
-#define SUMS_16 SUMS_8(0), SUMS_8(8)
-#define SUMS_32 SUMS_16, SUMS_8(16), SUMS_8(24)
-#define NAMES_128 \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
-  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
-  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-#define NAMES_256 \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
-  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
-  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, " \
-  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
-  "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
-  "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
-  "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}, "
-#define WGMMA(shape, names, first, second, third, flags) \
-  "{\n.reg .pred add;\nsetp.ne.b32 add, " third ", 0;\nwgmma.mma_async.sync.aligned." shape " " names first ", " \
-  second ", add, 1, 1" flags ";\n}"
-#define TRANSPOSED "n"(int(!A_K)), "n"(int(!B_K))
-  if constexpr (BF16 && GROUPS == 16)
-    asm volatile(WGMMA("m64n128k16.f32.bf16.bf16", NAMES_128, "%64", "%65", "%66", ", %67, %68")
-                 : SUMS_16
-                 : "l"(a), "l"(b), "r"(int(add)), TRANSPOSED);
-  else if constexpr (BF16)
-    asm volatile(WGMMA("m64n256k16.f32.bf16.bf16", NAMES_256, "%128", "%129", "%130", ", %131, %132")
-                 : SUMS_32
-                 : "l"(a), "l"(b), "r"(int(add)), TRANSPOSED);
-  else if constexpr (GROUPS == 16)
-    asm volatile(WGMMA("m64n128k8.f32.tf32.tf32", NAMES_128, "%64", "%65", "%66", "")
-                 : SUMS_16
-                 : "l"(a), "l"(b), "r"(int(add)));
-  else
-    asm volatile(WGMMA("m64n256k8.f32.tf32.tf32", NAMES_256, "%128", "%129", "%130", "")
-                 : SUMS_32
-                 : "l"(a), "l"(b), "r"(int(add)));
-#undef SUMS_2
-#undef SUMS_8
-#undef SUMS_16
-#undef SUMS_32
-#undef NAMES_128
-#undef NAMES_256
-#undef WGMMA
-#undef TRANSPOSED
+  WgmmaWidth<GROUPS>::template shared<BF16, A_K, B_K>(d, a, b, add);
+#endif
+}
+
+// The same in bf16 with A from registers: a lane holds in a[i] two neighbors in k, 8 (i / 2) + 2 (lane % 4) (the lower
+// 16 bits) and the next, of row 16 w + lane / 4 + 8 (i % 2): what mma takes, and what a pair of sums becomes when
+// rounded. They are read until the wait: the array lives until then, unchanged; keep_sums() after it says so.
+template <bool B_K, int GROUPS>
+__device__ __forceinline__ void wgmma(float (&d)[GROUPS][4], const unsigned (&a)[4], unsigned long long b, bool add) {
+  static_assert(GROUPS >= 1 && GROUPS <= 32, "8 to 256 columns");
+#ifdef CUDA_ON_CPU
+  on_cpu::start_product(0, a, b, true, B_K, add, true, &d[0][0], 8 * GROUPS);
+#else
+  WgmmaWidth<GROUPS>::template rows<B_K>(d, a, b, add);
 #endif
 }

@@ -35,11 +35,17 @@ struct Meeting {
   alignas(16) char values[2][WARP][GATHER_BYTES];
 };
 
+struct NamedBarrier {
+  std::vector<int> waiting;
+  int arrived = 0, count = 0;
+};
+
 const char* const SYNCTHREADS = "__syncthreads";
 
 struct BlockBarrier {
   std::vector<int> waiting;
   int line = 0, alive = 0;
+  NamedBarrier named[16];
 };
 
 std::vector<RunningThread> threads;
@@ -103,7 +109,7 @@ void start(void (*body)(), Stacks& stacks) {
   threads.assign(count, {});
   warps.assign(warps_in_block * block.num_ctas, {});
   ready.assign(warps.size(), {});
-  barriers.assign(block.num_ctas, {{}, 0, in_block});
+  barriers.assign(block.num_ctas, {{}, 0, in_block, {}});
   at_cluster_barrier.clear();
   failure.clear();
   alive = count;
@@ -180,6 +186,20 @@ void Block::cluster_barrier() {
   wait("a cluster barrier");
 }
 
+void Block::named_barrier(int name, int count, bool waits) {
+  if (name < 1 || name > 15) fail("a named barrier is not one of 1 to 15");
+  gather(~0u, "", 0);  // a warp arrives as one
+  NamedBarrier& b = barriers[current->cta].named[name];
+  if (b.arrived == 0) b.count = count;
+  if (count != b.count) fail("threads disagree on the count of a named barrier");
+  if (waits) b.waiting.push_back(current->number);
+  if (++b.arrived == count) {
+    b.arrived = 0;
+    release(b.waiting);
+  }
+  if (waits) wait("a named barrier");
+}
+
 const char* Block::gather(unsigned mask, const void* value, size_t bytes) {
   if (!(mask >> current->lane & 1)) fail("the mask of a warp operation lacks the calling lane");
   const int first = current->number - current->lane;
@@ -229,6 +249,7 @@ void Block::wait_copies(int pending) {
 
 void Block::end_thread() {
   if (!me().copies.empty()) fail("a thread ends before its asynchronous copies have landed");
+  if (!me().stores.empty()) fail("a thread ends before its tensor stores have read shared memory");
   if (!me().products.empty()) fail("a thread ends before it has waited for its wgmma");
   me().ended = true;
   alive--;

@@ -24,6 +24,7 @@ struct Thread {
 struct Cta {
   dim3 index;
   char* dynamic_shared = nullptr;
+  char* async_view = nullptr;  // of that memory: what tensor stores and wgmma see of it
 };
 
 class Block {
@@ -41,6 +42,7 @@ class Block {
   void fail(const char* message);
   void barrier(int line);
   void cluster_barrier();
+  void named_barrier(int name, int count, bool waits);
   // What each lane of `mask` passed, by lane; valid until this lane's next meeting under the same mask.
   const char* gather(unsigned mask, const void* value, size_t bytes);
   void start_copy(void* to, const void* from, int bytes, int valid);  // the last bytes - valid are zeros

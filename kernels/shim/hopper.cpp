@@ -1,6 +1,7 @@
 // Mbarriers and tensor copies: see hopper.h.
 #include "hopper.h"
 
+#include <array>
 #include <cstring>
 #include <map>
 #include <utility>
@@ -21,9 +22,9 @@ struct Mbarrier {
 struct TensorCopy {
   char* to;
   TensorMap map;  // a copy: parameters of a kernel outlive its threads
-  int first[4];
+  std::array<int, 4> first;
+  std::array<int, 2> offset;  // im2col: of the tap in its window
   char* barrier;
-  unsigned ctas;  // a bit for each block of the cluster that gets it
 };
 
 std::map<const void*, Mbarrier> mbarriers;
@@ -46,7 +47,152 @@ void turn_if_complete(Mbarrier& b) {
   release(b.waiting);
 }
 
+void check_map(const TensorMap& map, const void* to) {
+  if (map.box[0] * map.element_bytes != 128) block.fail("a row of the box is not the 128 bytes of the swizzle");
+  if (reinterpret_cast<uintptr_t>(to) % 1024) block.fail("a box in shared memory is not aligned to 1024 bytes");
+  bool refused = reinterpret_cast<uintptr_t>(map.base) % 16 || map.box[1] > 256;
+  for (int i = 1; i < 4; i++) refused |= map.size[i] > 1 && map.stride[i] % 16;
+  for (int i = 0; i < 2 && map.im2col; i++)
+    refused |= map.lower[i] < -128 || map.lower[i] > 127 || map.upper[i] < -128 || map.upper[i] > 127 ||
+               map.step[i] < 1 || map.step[i] > 8 || int64_t(map.size[i + 1]) + map.upper[i] <= map.lower[i];
+  if (refused) block.fail("a tensor map that the driver would refuse");
+}
+
+// PTX ISA, "im2col mode": the first tap of the first window must be in the bounding box, offsets have 8 bits.
+void check_window(const TensorMap& map, const int (&first)[4], int offset_w, int offset_h) {
+  for (int i = 0; i < 2; i++)
+    if (first[i + 1] < map.lower[i] || first[i + 1] >= int64_t(map.size[i + 1]) + map.upper[i])
+      block.fail("a copy of im2col begins outside of its bounding box");
+  if (offset_w < 0 || offset_w > 255 || offset_h < 0 || offset_h > 255)
+    block.fail("an offset of im2col that is not from 0 to 255");
+}
+
+size_t box_bytes(const TensorMap& map) {
+  return size_t(map.box[0]) * map.box[1] * map.box[2] * map.box[3] * map.element_bytes;
+}
+
+void start_copy(void* to, const TensorMap& map, std::array<int, 4> first, std::array<int, 2> offset, void* barrier,
+                unsigned ctas) {
+  const size_t bytes = box_bytes(map);
+  for (unsigned cta = 0; cta < block.num_ctas; cta++)
+    if (ctas >> cta & 1) {
+      char* target = in_cta(to, cta);
+      const char* shared = block.ctas[cta].dynamic_shared;
+      if (target < shared || target + bytes > shared + block.shared_bytes)
+        block.fail("a tensor copy reaches beyond the shared memory");
+      memset(target, 0xFF, bytes);
+      tensor_copies.push_back({target, map, first, offset, in_cta(barrier, cta)});
+    }
+}
+
+// Elements `first` and on of the row (pixel) at `place` in dims 1 to 3, zeros outside; returns where the next row lies.
+char* land_row(const TensorMap& map, char* to, int first, const std::array<int64_t, 3>& place) {
+  const char* row = map.base;
+  for (int i = 0; i < 3; i++) {
+    if (place[i] < 0 || place[i] >= int64_t(map.size[i + 1])) row = nullptr;
+    if (row) row += place[i] * map.stride[i + 1];
+  }
+  for (uint32_t x = 0; x < map.box[0]; x++, to += map.element_bytes) {
+    const int64_t at = first + int64_t(x);
+    if (row && at >= 0 && at < int64_t(map.size[0]))
+      memcpy(swizzled(to), row + at * map.element_bytes, map.element_bytes);
+    else
+      memset(swizzled(to), 0, map.element_bytes);
+  }
+  return to;
+}
+
+char* land_box(const TensorCopy& copy) {
+  char* to = copy.to;
+  const uint32_t* box = copy.map.box;
+  for (int64_t row = 0; row < int64_t(box[1]) * box[2] * box[3]; row++)
+    to = land_row(copy.map, to, copy.first[0],
+                  {copy.first[1] + row % box[1], copy.first[2] + row / box[1] % box[2],
+                   copy.first[3] + row / box[1] / box[2]});
+  return to;
+}
+
+// Window after window through the bounding box of an image, then of the next; of each the pixel under one tap.
+char* land_pixels(const TensorCopy& copy) {
+  const TensorMap& map = copy.map;
+  char* to = copy.to;
+  std::array<int64_t, 3> at = {copy.first[1], copy.first[2], copy.first[3]};
+  for (uint32_t pixel = 0; pixel < map.box[1]; pixel++) {
+    to = land_row(map, to, copy.first[0], {at[0] + copy.offset[0], at[1] + copy.offset[1], at[2]});
+    for (int i = 0; i < 2; i++) {
+      at[i] += map.step[i];
+      if (at[i] < int64_t(map.size[i + 1]) + map.upper[i]) break;
+      at[i] = map.lower[i];
+      if (i == 1) at[2]++;
+    }
+  }
+  return to;
+}
+
+// Call each(place in the box in bytes, the element's place in memory) for the elements of a box that are in the tensor.
+template <class Each>
+void for_box(const TensorMap& map, const int (&first)[4], Each each) {
+  for (uint32_t i = 0; i < box_bytes(map) / map.element_bytes; i++) {
+    char* to = const_cast<char*>(map.base);
+    uint32_t rest = i;
+    bool inside = true;
+    for (int dim = 0; dim < 4; rest /= map.box[dim++]) {
+      const int64_t at = first[dim] + int64_t(rest % map.box[dim]);
+      inside &= at >= 0 && at < int64_t(map.size[dim]);
+      to += at * (dim ? int64_t(map.stride[dim]) : map.element_bytes);
+    }
+    if (inside) each(size_t(i) * map.element_bytes, to);
+  }
+}
+
+// What was written and not fenced, or changed while the store was under way, is NaN.
+void do_store(const Store& store) {
+  const int bytes = int(store.map.element_bytes);
+  for_box(store.map, store.first, [&](size_t place, char* to) {
+    const char* now = swizzled(const_cast<char*>(store.from) + place);
+    const size_t at = now - store.from;
+    if (memcmp(now, &store.before[at], bytes) || memcmp(now, &store.seen[at], bytes))
+      memset(to, 0xFF, bytes);
+    else
+      memcpy(to, now, bytes);
+  });
+}
+
 }  // namespace
+
+char* async_view(const char* shared) {
+  for (unsigned c = 0; c < block.num_ctas; c++) {
+    const Cta& cta = block.ctas[c];
+    if (shared >= cta.dynamic_shared && shared < cta.dynamic_shared + block.shared_bytes)
+      return cta.async_view + (shared - cta.dynamic_shared);
+  }
+  block.fail("the async proxy reaches beyond the dynamic shared memory");
+  return nullptr;
+}
+
+void fence_async() { memcpy(block.cta().async_view, block.cta().dynamic_shared, block.shared_bytes); }
+
+void start_tensor_store(const TensorMap* map, unsigned rank, const int (&first)[4], const void* from) {
+  if (map->im2col || rank != map->rank) block.fail("a tensor store by a map with another number of dims");
+  check_map(*map, from);
+  const size_t bytes = box_bytes(*map);
+  const char *box = static_cast<const char*>(from), *seen = async_view(box);
+  if (box + bytes > block.cta().dynamic_shared + block.shared_bytes)
+    block.fail("a tensor store reaches beyond the shared memory");
+  Store store{box, {box, box + bytes}, {seen, seen + bytes}, *map, {}, me().store_group};
+  memcpy(store.first, first, sizeof first);
+  me().stores.push_back(std::move(store));
+}
+
+void commit_tensor_stores() { me().store_group++; }
+
+void wait_tensor_stores(int pending) {
+  std::vector<Store>& stores = me().stores;
+  size_t finished = 0;
+  for (; finished < stores.size() && stores[finished].group < me().store_group - pending; finished++)
+    do_store(stores[finished]);
+  stores.erase(stores.begin(), stores.begin() + finished);
+}
 
 void forget_copies() {
   mbarriers.clear();
@@ -86,22 +232,17 @@ void mbarrier_wait(const void* at, unsigned parity) {
 
 void start_tensor_copy(void* to, const TensorMap* map, unsigned rank, const int (&first)[4], void* barrier,
                        unsigned ctas) {
-  const size_t bytes = size_t(map->box[0]) * map->box[1] * map->box[2] * map->box[3] * map->element_bytes;
-  if (rank != map->rank) block.fail("a tensor copy by a map with another number of dims");
-  if (map->box[0] * map->element_bytes != 128) block.fail("a row of the box is not the 128 bytes of the swizzle");
-  if (reinterpret_cast<uintptr_t>(to) % 1024) block.fail("the target of a tensor copy is not aligned to 1024 bytes");
-  if (reinterpret_cast<uintptr_t>(map->base) % 16 || (map->size[1] > 1 && map->stride[1] % 16) ||
-      (map->size[2] > 1 && map->stride[2] % 16) || (map->size[3] > 1 && map->stride[3] % 16) || map->box[1] > 256)
-    block.fail("a tensor map that cuTensorMapEncodeTiled would refuse");
-  for (unsigned cta = 0; cta < block.num_ctas; cta++)
-    if (ctas >> cta & 1) {
-      char* target = in_cta(to, cta);
-      const char* shared = block.ctas[cta].dynamic_shared;
-      if (target < shared || target + bytes > shared + block.shared_bytes)
-        block.fail("a tensor copy reaches beyond the shared memory");
-      memset(target, 0xFF, bytes);
-      tensor_copies.push_back({target, *map, {first[0], first[1], first[2], first[3]}, in_cta(barrier, cta), ctas});
-    }
+  if (map->im2col || rank != map->rank) block.fail("a tensor copy by a map with another number of dims");
+  check_map(*map, to);
+  start_copy(to, *map, {first[0], first[1], first[2], first[3]}, {0, 0}, barrier, ctas);
+}
+
+void start_im2col_copy(void* to, const TensorMap* map, const int (&first)[4], int offset_w, int offset_h, void* barrier,
+                       unsigned ctas) {
+  if (!map->im2col) block.fail("a copy of im2col by a tiled map");
+  check_map(*map, to);
+  check_window(*map, first, offset_w, offset_h);
+  start_copy(to, *map, {first[0], first[1], first[2], first[3]}, {offset_w, offset_h}, barrier, ctas);
 }
 
 bool land_a_copy(Random& random) {
@@ -109,27 +250,10 @@ bool land_a_copy(Random& random) {
   std::swap(tensor_copies[random.below(tensor_copies.size())], tensor_copies.back());
   const TensorCopy copy = tensor_copies.back();
   tensor_copies.pop_back();
-  const TensorMap& map = copy.map;
-  char* to = copy.to;
-  const uint32_t rows = map.box[1] * map.box[2] * map.box[3];
-  for (uint32_t row = 0; row < rows; row++) {
-    const char* from = map.base;
-    bool inside = true;
-    for (uint32_t dim = 1, rest = row; dim < 4; rest /= map.box[dim++]) {
-      const uint64_t at = uint64_t(copy.first[dim] + int64_t(rest % map.box[dim]));  // negative is large: outside too
-      inside = inside && at < map.size[dim];
-      from += at * map.stride[dim];
-    }
-    for (uint32_t x = 0; x < map.box[0]; x++, to += map.element_bytes) {
-      const uint64_t at = uint64_t(copy.first[0] + int64_t(x));
-      if (inside && at < map.size[0])
-        memcpy(swizzled(to), from + at * map.stride[0], map.element_bytes);
-      else
-        memset(swizzled(to), 0, map.element_bytes);
-    }
-  }
+  char* end = copy.map.im2col ? land_pixels(copy) : land_box(copy);
+  memcpy(async_view(copy.to), copy.to, end - copy.to);
   Mbarrier& barrier = mbarrier_at(copy.barrier);
-  barrier.bytes -= int(to - copy.to);
+  barrier.bytes -= int(end - copy.to);
   turn_if_complete(barrier);
   return true;
 }

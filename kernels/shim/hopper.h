@@ -7,8 +7,11 @@
 // - an mbarrier that is used before it was initialised and fenced, or gets more arrivals than it counts, ends the launch;
 // - so does wgmma without a fence since the last wait (stricter than PTX, which wants one where registers were touched),
 //   with descriptors that its warp or warpgroup does not share, that reach beyond the shared memory, or whose layout is
-//   not a swizzle of 128 bytes; and a tensor copy whose target is not aligned for that swizzle, or whose map has another
-//   number of dims.
+//   not a swizzle of 128 bytes; and a tensor copy or store whose place is not aligned for that swizzle, or whose map
+//   has another number of dims, or (im2col) whose first window is not in the bounding box;
+// - tensor stores and wgmma read shared memory as it was at the last fence_async(), or landing of a copy: bytes that a
+//   thread wrote after it are NaN to them. (PTX wants the fence of the thread that wrote; here that of any will do.)
+//   A store happens at the wait for it: bytes that have changed since its issue are NaN.
 #pragma once
 #include "block.h"
 
@@ -19,11 +22,15 @@ constexpr size_t SHARED_APART = 256 << 10;  // bytes between the shared memories
 constexpr size_t SHARED_FIRST = 128;        // a kernel may not count on more alignment than this
 
 // The parameters of cuTensorMapEncodeTiled, in its place: tiles of three or four dims, the innermost first. Of three, the
-// fourth has one element.
+// fourth has one element. Or those of cuTensorMapEncodeIm2col: images (channels, width, height, images), and a box of
+// channels and pixels.
 struct TensorMap {
   const char* base;
   uint64_t size[4], stride[4];  // elements, and bytes from one to the next
   uint32_t box[4], element_bytes, rank;
+  int32_t im2col;              // 1: the fields below count, each for width and height
+  int32_t lower[2], upper[2];  // where the first tap of a window may lie: from lower to size - 1 + upper
+  int32_t step[2];             // from one window to the next
 };
 
 // The same place in the shared memory of another block of the cluster.
@@ -37,9 +44,16 @@ void mbarrier_arrive(const void* at, int bytes);
 void mbarrier_wait(const void* at, unsigned parity);
 void start_tensor_copy(void* to, const TensorMap* map, unsigned rank, const int (&first)[4], void* barrier,
                        unsigned ctas);
+void start_im2col_copy(void* to, const TensorMap* map, const int (&first)[4], int offset_w, int offset_h, void* barrier,
+                       unsigned ctas);
 void fence_registers();
-void start_product(uint64_t a, uint64_t b, bool a_k_contiguous, bool b_k_contiguous, bool add, bool is_bf16,
-                   float* sums, int columns);
+void fence_async();
+void start_tensor_store(const TensorMap* map, unsigned rank, const int (&first)[4], const void* from);
+void commit_tensor_stores();
+void wait_tensor_stores(int pending);  // do the stores of all committed groups except the newest `pending`
+// rows: this lane's part of A, in place of the descriptor a; or null.
+void start_product(uint64_t a, const unsigned* rows, uint64_t b, bool a_k_contiguous, bool b_k_contiguous, bool add,
+                   bool is_bf16, float* sums, int columns);
 void commit_products();
 void wait_products(int pending);  // finish the products of all committed groups except the newest `pending`
 

@@ -26,7 +26,7 @@ void** kernel_arguments;
 
 int launch(void (*body)(), SharedMemory memory, unsigned cluster, const unsigned* grid, const unsigned* size,
            size_t shared_bytes, void** arguments, unsigned seed, char* error, size_t error_bytes) {
-  std::vector<char> dynamic((cluster + 1) * SHARED_APART);
+  std::vector<char> dynamic((cluster + 1) * SHARED_APART), async_view(cluster * SHARED_APART);
   char* shared = dynamic.data() + (SHARED_APART - reinterpret_cast<uintptr_t>(dynamic.data()) % SHARED_APART);
   Random random(seed);
   moments = Random(seed);
@@ -47,7 +47,9 @@ int launch(void (*body)(), SharedMemory memory, unsigned cluster, const unsigned
       const unsigned i = number * cluster + c;
       ctas[c].index = {i % grid[0], i / grid[0] % grid[1], i / grid[0] / grid[1]};
       ctas[c].dynamic_shared = shared + c * SHARED_APART + SHARED_FIRST;
+      ctas[c].async_view = async_view.data() + c * SHARED_APART;
       poison(ctas[c].dynamic_shared, ctas[c].dynamic_shared + shared_bytes);
+      poison(ctas[c].async_view, ctas[c].async_view + shared_bytes);
     }
     poison(memory.begin, memory.end);
     if (observer) observer->begin_block();

@@ -5,6 +5,7 @@
 
 #include "block.h"
 #include "fiber.h"
+#include "hopper.h"
 
 namespace on_cpu {
 
@@ -17,11 +18,22 @@ struct Copy {
 // wgmma on its way: what it was given, and the sums before it. See hopper.h.
 struct Product {
   uint64_t a, b;
+  const unsigned* rows;  // this lane's part of A where that is in registers, and what was in them
+  unsigned rows_before[4];
+  float row_values[2][16];
   bool a_k_contiguous, b_k_contiguous, add, is_bf16;
   float* sums;
   int columns, group;
   bool done;
   std::vector<float> values;
+};
+
+// A tensor store on its way: its box when it was issued, and as the async proxy saw it then.
+struct Store {
+  const char* from;
+  std::vector<char> before, seen;
+  TensorMap map;
+  int first[4], group;
 };
 
 struct RunningThread : Thread {
@@ -35,6 +47,8 @@ struct RunningThread : Thread {
   long num_products = 0;
   bool registers_fenced = false;
   std::vector<const void*> unfenced_barriers;
+  std::vector<Store> stores;
+  int store_group = 0;
 };
 
 class Random {
@@ -65,6 +79,7 @@ inline char* swizzled(char* address) {
 }
 
 // hopper.cpp
+char* async_view(const char* shared);  // what the async proxy sees of this place
 bool land_a_copy(Random& random);  // whether a tensor copy was on its way
 void forget_copies();
 std::string left_copies();  // what should have landed before the end, or ""

@@ -23,7 +23,9 @@ class Factor {
         leading_((bits >> 16 & 0x3FFF) * 16),
         stride_((bits >> 32 & 0x3FFF) * 16),
         bytes_(is_bf16 ? 2 : 4),
-        k_contiguous_(k_contiguous) {
+        k_contiguous_(k_contiguous),
+        memory_(block.cta().dynamic_shared),
+        view_(block.cta().async_view) {
     if (bits >> 62 != 1) block.fail("a descriptor without the swizzle of 128 bytes");
     if (bits >> 49 & 7) block.fail("a descriptor with a base offset");
     const Cta& cta = block.cta();
@@ -32,13 +34,16 @@ class Factor {
   }
 
   float operator()(int i, int k) const {
+    const char* at = swizzled(place(i, k));
     unsigned bits = 0;
-    if (bytes_ == 2) {
+    if (memcmp(at, view_ + (at - memory_), bytes_)) {
+      bits = ~0u;  // a thread wrote it, and did not fence
+    } else if (bytes_ == 2) {
       unsigned short half;
-      memcpy(&half, swizzled(place(i, k)), 2);
+      memcpy(&half, at, 2);
       bits = unsigned(half) << 16;
     } else {
-      memcpy(&bits, swizzled(place(i, k)), 4);
+      memcpy(&bits, at, 4);
       bits &= ~0x1FFFu;  // tf32: the lower 13 bits are not looked at
     }
     float value;
@@ -51,6 +56,7 @@ class Factor {
   long leading_, stride_;
   int bytes_;
   bool k_contiguous_;
+  const char *memory_, *view_;
 
   char* place(int i, int k) const {
     const int across = 128 / bytes_;
@@ -59,19 +65,40 @@ class Factor {
   }
 };
 
+template <int DEPTH>
+void read_rows(const Factor& a, float (&rows)[2][16]) {
+  const RunningThread& t = me();
+  for (int half = 0; half < 2; half++)
+    for (int k = 0; k < DEPTH; k++) rows[half][k] = a(16 * (t.number / WARP % 4) + t.lane / 4 + 8 * half, k);
+}
+
+// The rows of A that this lane's sums need, from the registers of its four neighbors.
+void gather_rows(Product& p) {
+  const char* values = block.gather(~0u, p.rows_before, sizeof p.rows_before);
+  for (int k = 0; k < 16; k++)
+    for (int half = 0; half < 2; half++) {
+      unsigned pair;
+      memcpy(&pair, values + (me().lane / 4 * 4 + k % 8 / 2) * GATHER_BYTES + 4 * (k / 8 * 2 + half), 4);
+      const unsigned bits = k % 2 ? pair & 0xFFFF0000 : pair << 16;
+      memcpy(&p.row_values[half][k], &bits, 4);
+    }
+}
+
 // This lane's sums: in rows lane / 4 and lane / 4 + 8 of its warp's 16, two columns of each 8.
 template <bool BF16>
 __attribute__((optimize("O3"))) void multiply(Product& p) {
   constexpr int DEPTH = BF16 ? 16 : 8;
-  const RunningThread& t = me();
-  const Factor a(p.a, p.a_k_contiguous, BF16, 64), b(p.b, p.b_k_contiguous, BF16, p.columns);
-  float rows[2][DEPTH];
-  for (int half = 0; half < 2; half++)
-    for (int k = 0; k < DEPTH; k++) rows[half][k] = a(16 * (t.number / WARP % 4) + t.lane / 4 + 8 * half, k);
+  const int lane = me().lane;
+  const Factor b(p.b, p.b_k_contiguous, BF16, p.columns);
+  float rows[2][16];
+  if (p.rows)
+    memcpy(rows, p.row_values, sizeof rows);
+  else
+    read_rows<DEPTH>(Factor(p.a, p.a_k_contiguous, BF16, 64), rows);
   for (int group = 0; group < p.columns / 8; group++)
     for (int pair = 0; pair < 2; pair++) {
       float sums[2] = {}, column[DEPTH];
-      for (int k = 0; k < DEPTH; k++) column[k] = b(8 * group + t.lane % 4 * 2 + pair, k);
+      for (int k = 0; k < DEPTH; k++) column[k] = b(8 * group + lane % 4 * 2 + pair, k);
       for (int half = 0; half < 2; half++) {
         for (int k = 0; k < DEPTH; k++) sums[half] += rows[half][k] * column[k];
         float& to = p.values[4 * group + 2 * half + pair];
@@ -90,8 +117,13 @@ void check_warpgroup(uint64_t a, uint64_t b) {
   if (known[number] != std::make_pair(a, b)) block.fail("the lanes of a warpgroup pass different descriptors to wgmma");
 }
 
+// Products run in their order, each on the sums that the last one before it on the same registers has left.
 void execute(std::vector<Product>& products, size_t i) {
-  if (i > 0 && products[i - 1].sums == products[i].sums) products[i].values = products[i - 1].values;
+  for (size_t before = i; before-- > 0;)
+    if (products[before].sums == products[i].sums) {
+      products[i].values = products[before].values;
+      break;
+    }
   products[i].is_bf16 ? multiply<true>(products[i]) : multiply<false>(products[i]);
 }
 
@@ -104,12 +136,17 @@ void fence_registers() {
   me().registers_fenced = true;
 }
 
-void start_product(uint64_t a, uint64_t b, bool a_k_contiguous, bool b_k_contiguous, bool add, bool is_bf16,
-                   float* sums, int columns) {
+void start_product(uint64_t a, const unsigned* rows, uint64_t b, bool a_k_contiguous, bool b_k_contiguous, bool add,
+                   bool is_bf16, float* sums, int columns) {
   RunningThread& t = me();
   if (!t.registers_fenced) block.fail("wgmma without a fence before it");
   check_warpgroup(a, b);
-  Product p{a, b, a_k_contiguous, b_k_contiguous, add, is_bf16, sums, columns, t.product_group, false, {}};
+  Product p{a,       b,    rows,    {},   {}, a_k_contiguous, b_k_contiguous, add,
+            is_bf16, sums, columns, t.product_group, false, {}};
+  if (rows) {
+    memcpy(p.rows_before, rows, sizeof p.rows_before);
+    gather_rows(p);
+  }
   p.values.assign(sums, sums + columns / 2);
   memset(static_cast<void*>(sums), 0xFF, columns / 2 * sizeof(float));
   t.products.push_back(std::move(p));
@@ -125,10 +162,14 @@ void wait_products(int pending) {
   for (; finished < products.size() && products[finished].group < me().product_group - pending; finished++) {
     Product& p = products[finished];
     if (!p.done) execute(products, finished);
-    if (finished + 1 == products.size() || products[finished + 1].sums != p.sums)
+    if (p.rows && memcmp(p.rows, p.rows_before, sizeof p.rows_before))
+      block.fail("the registers of A changed before the wait for their product");
+    size_t next = finished + 1;
+    while (next < products.size() && products[next].sums != p.sums) next++;
+    if (next == products.size())
       memcpy(p.sums, p.values.data(), p.values.size() * sizeof(float));
-    else if (!products[finished + 1].done)
-      products[finished + 1].values = p.values;
+    else if (!products[next].done)
+      products[next].values = p.values;
   }
   products.erase(products.begin(), products.begin() + finished);
   if (products.empty()) me().registers_fenced = false;

@@ -15,7 +15,7 @@ from ..errors import CubinError
 from .bf16 import widened
 from .clusters import max_active_clusters
 from .cpu import Device, Event, Graph, Stream, register
-from .tensor_map import TensorMap, encode
+from .tensor_map import Im2colMap, TensorMap, encode
 
 STATIC_SHARED_BYTES = 48 * 1024  # a kernel must request more than this before its first launch
 
@@ -216,7 +216,7 @@ class CudaDevice(Device):
         """Return the NCCL group of all ranks (collective call)."""
         return importlib.import_module(".nccl", __package__).NcclGroup(self, unique_id, size, rank)
 
-    def tensor_map(self, planned: TensorMap) -> np.ndarray:
+    def tensor_map(self, planned: TensorMap | Im2colMap) -> np.ndarray:
         """Return ``planned`` in the form in which kernels take it."""
         return encode(planned)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mpitrain.context import Context
-from mpitrain.device import CPU, TensorMap
+from mpitrain.device import CPU, Im2colMap, TensorMap
 from mpitrain.kernels.check import LAYOUTS, check_product, shapes
 from mpitrain.kernels.gemm import INPUTS, TILES, Shape, make_plan
 from mpitrain.losses import MSE, SoftmaxCrossEntropy
@@ -83,6 +83,9 @@ def test_a_tensor_map_is_taken(cuda):
         pytest.skip(f"no driver's tensor maps on {cuda.arch}")
     memory = cuda.empty((64 * 128,), np.uint16)
     assert cuda.tensor_map(TensorMap(memory.data.ptr, 2, (128, 64, 1), 256, 64 * 256, (64, 64))).nbytes == 128
+    strides = 2 * 64, 2 * 64 * 8, 2 * 64 * 8 * 8
+    windows = Im2colMap(memory.data.ptr, 2, (64, 8, 8, 2), strides, (64, 64), (-1, -1), (-1, -1), (2, 2))
+    assert cuda.tensor_map(windows).nbytes == 128
 
 
 @pytest.mark.parametrize("optimizer", [SGD, AdamW, LARS])

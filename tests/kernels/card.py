@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpitrain.device import TensorMap
+from mpitrain.device import Im2colMap, TensorMap
 from mpitrain.kernels.kernel import SOURCES, kernel
 from mpitrain.kernels.launch import launch
 from mpitrain.kernels.plan import Launch
@@ -92,18 +92,16 @@ class Kernels:
             record[name] = buffers.address(int(record[name]))
         return record
 
-    def _planned(self, shim_map: np.ndarray, buffers: Buffers) -> TensorMap:
+    def _planned(self, shim_map: np.ndarray, buffers: Buffers) -> TensorMap | Im2colMap:
         """Return the map for the device; where there is nothing to read, the driver still requires one element."""
-        rank = int(shim_map["rank"])
-        return TensorMap(
-            buffers.address(int(shim_map["base"])),
-            int(shim_map["element_bytes"]),
-            tuple(max(1, int(x)) for x in shim_map["size"][:rank]),
-            int(shim_map["stride"][1]),
-            int(shim_map["stride"][2]),
-            (int(shim_map["box"][0]), int(shim_map["box"][1])),
-            int(shim_map["stride"][3]),
-        )
+        address, element_bytes = buffers.address(int(shim_map["base"])), int(shim_map["element_bytes"])
+        rank, box = int(shim_map["rank"]), (int(shim_map["box"][0]), int(shim_map["box"][1]))
+        size = tuple(max(1, int(x)) for x in shim_map["size"][:rank])
+        row, matrix, batch = (int(x) for x in shim_map["stride"][1:])
+        if not shim_map["im2col"]:
+            return TensorMap(address, element_bytes, size, row, matrix, box, batch)
+        lower, upper, step = (tuple(map(int, shim_map[name])) for name in ("lower", "upper", "step"))
+        return Im2colMap(address, element_bytes, size, (row, matrix, batch), box, lower, upper, step)
 
 
 def build(device: Any, name: str, folder: Path = SOURCES, **macros: int) -> Kernels:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mpitrain.device import Im2colMap
 from tests.kernels import cpu
 from tests.kernels.cpu import Kernels
 from tests.kernels.products import EPILOGUES, Buffer, Case, Product, Variant
@@ -41,7 +42,12 @@ TENSOR_MAP = np.dtype(
         ("box", np.uint32, 4),
         ("element_bytes", np.uint32),
         ("rank", np.uint32),
-    ]
+        ("im2col", np.int32),
+        ("lower", np.int32, 2),
+        ("upper", np.int32, 2),
+        ("step", np.int32, 2),
+    ],
+    align=True,
 )
 
 
@@ -60,6 +66,15 @@ def shim_map(
     record = np.zeros((), TENSOR_MAP)
     record["base"], record["element_bytes"], record["rank"] = base, element_bytes, len(size)
     record["size"], record["stride"], record["box"] = [*size, *[1] * more], [*stride, *[0] * more], (*box, 1, 1)
+    return record
+
+
+def shim_im2col_map(planned: Im2colMap) -> np.ndarray:
+    """Return the same struct for the windows of a convolution."""
+    strides = planned.element_bytes, *planned.strides
+    record = shim_map(planned.address, planned.element_bytes, planned.size, strides, planned.box)
+    record["im2col"] = 1
+    record["lower"], record["upper"], record["step"] = planned.lower, planned.upper, planned.step
     return record
 
 

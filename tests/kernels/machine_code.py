@@ -123,7 +123,7 @@ def _version(compiler: str) -> str:
 def build(
     file: str, arch: str, macros: Mapping[str, int], compiler: str = "nvcc", edit: Callable[[str], str] | None = None
 ) -> Built:
-    """Compile kernels/file for ``arch`` (90a), its text and headers changed by ``edit``; skipped without that compiler."""
+    """Compile kernels/file for ``arch`` (90a), changed by ``edit`` with its headers; skipped without that compiler."""
     texts = text_with_headers(file)
     if edit is not None:
         whole = cpu.with_headers(texts[file])

@@ -3,6 +3,7 @@
 // Arch: sm_80
 #include "common/async_copy.cuh"
 #include "common/divide.cuh"
+#include "common/exp2.cuh"
 #include "common/fragments.cuh"
 #include "common/ldmatrix.cuh"
 #include "common/mma.cuh"
@@ -142,3 +143,11 @@ __device__ __forceinline__ void list_pieces(float* out) {
 
 extern "C" __global__ void list_float_pieces(float* out) { list_pieces<16 / sizeof(float)>(out); }
 extern "C" __global__ void list_bf16_pieces(float* out) { list_pieces<16 / sizeof(bf16)>(out); }
+
+// Pairs as bf16, and powers of 2.
+extern "C" __global__ void pairs_and_powers(const float* x, unsigned* pairs, float* powers) {
+  const int i = threadIdx.x;
+  pairs[i] = to_bf16_pair(x[2 * i], x[2 * i + 1]);
+  powers[2 * i] = exp2_approx(x[2 * i]);
+  powers[2 * i + 1] = exp2_approx(x[2 * i + 1]);
+}

@@ -2,7 +2,9 @@
 // Arch: sm_90a
 #include "common/cluster.cuh"
 #include "common/mbarrier.cuh"
+#include "common/named_barrier.cuh"
 #include "common/numbers.cuh"
+#include "common/stmatrix.cuh"
 #include "common/tensor_copy.cuh"
 #include "common/wgmma.cuh"
 
@@ -54,6 +56,38 @@ extern "C" __global__ void __cluster_dims__(2, 1, 1) copy_to_both(const TensorMa
   if (threadIdx.x == 0) {
     barrier_expect(landed, bytes);
     if (rank_in_cluster() == 0) tensor_copy_multicast(box, &map, 0, 0, 0, landed, 3);
+  }
+  barrier_wait(landed, 0);
+  for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[blockIdx.x * bytes + i] = box[i];
+}
+
+// The pixels under one tap of a few windows, as copy_a_box.
+extern "C" __global__ void copy_pixels(const TensorMap map, int channel, int w, int h, int image, int offset_w,
+                                       int offset_h, int bytes, unsigned char* early, unsigned char* out) {
+  DYNAMIC_SHARED(shared);
+  unsigned char* box = align_to_swizzle(shared);
+  Barrier* landed = reinterpret_cast<Barrier*>(box + bytes);
+  init(landed, 1);
+  if (threadIdx.x == 0) {
+    barrier_expect(landed, bytes);
+    im2col_copy(box, &map, {channel, w, h, image}, offset_w, offset_h, landed);
+    for (int i = 0; i < bytes; i++) early[i] = box[i];
+  }
+  barrier_wait(landed, 0);
+  for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[i] = box[i];
+}
+
+// Block 1 of a cluster of two sends pixels to both.
+extern "C" __global__ void __cluster_dims__(2, 1, 1)
+copy_pixels_to_both(const TensorMap map, int w, int h, int bytes, unsigned char* out) {
+  DYNAMIC_SHARED(shared);
+  unsigned char* box = align_to_swizzle(shared);
+  Barrier* landed = reinterpret_cast<Barrier*>(box + bytes);
+  init(landed, 1);
+  cluster_barrier();
+  if (threadIdx.x == 0) {
+    barrier_expect(landed, bytes);
+    if (rank_in_cluster() == 1) im2col_copy_multicast(box, &map, {0, w, h, 0}, 1, 2, landed, 3);
   }
   barrier_wait(landed, 0);
   for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[blockIdx.x * bytes + i] = box[i];
@@ -126,10 +160,14 @@ extern "C" __global__ void one_arrival_too_many() {
 
 __device__ __forceinline__ void bring(unsigned char* to, const unsigned char* from, int bytes) {
   for (int i = threadIdx.x; i < bytes; i += blockDim.x) to[i] = from[i];
+  fence_async();
   __syncthreads();
 }
 
-// d = A B, d += A B again, for tiles as they lie in shared memory; and d before the wait.
+// d = A B, d += A B again, for tiles as they lie in shared memory; and d before the wait. WIDTH columns.
+#ifndef WIDTH
+#define WIDTH 128
+#endif
 template <bool BF16, bool A_K, bool B_K>
 __device__ __forceinline__ void product(const unsigned char* a, const unsigned char* b, int a_bytes, int b_bytes,
                                         int leading, float* early, float* out) {
@@ -137,16 +175,17 @@ __device__ __forceinline__ void product(const unsigned char* a, const unsigned c
   unsigned char* tiles = align_to_swizzle(shared);
   bring(tiles, a, a_bytes);
   bring(tiles + a_bytes, b, b_bytes);
-  float d[16][4];
+  float d[WIDTH / 8][4];
   const auto a_factor = wgmma_factor<A_K>(tiles, leading), b_factor = wgmma_factor<B_K>(tiles + a_bytes, leading);
   wgmma_fence(d);
   wgmma<BF16, A_K, B_K>(d, a_factor, b_factor, false);
   wgmma<BF16, A_K, B_K>(d, a_factor, b_factor, true);
   wgmma_commit();
-  for (int i = 0; i < 64; i++) early[threadIdx.x * 64 + i] = d[i / 4][i % 4];
+  for (int i = 0; i < WIDTH / 2; i++) early[threadIdx.x * (WIDTH / 2) + i] = d[i / 4][i % 4];
   wgmma_wait(d);
-  for (int i = 0; i < 64; i++) out[threadIdx.x * 64 + i] = d[i / 4][i % 4];
+  for (int i = 0; i < WIDTH / 2; i++) out[threadIdx.x * (WIDTH / 2) + i] = d[i / 4][i % 4];
 }
+
 
 extern "C" __global__ void wgmma_tf32(const unsigned char* a, const unsigned char* b, int a_bytes, int b_bytes,
                                       int leading, float* early, float* out) {
@@ -161,19 +200,107 @@ extern "C" __global__ void wgmma_bf16_mn(const unsigned char* a, const unsigned 
   product<true, false, false>(a, b, a_bytes, b_bytes, leading, early, out);
 }
 
+// The same with A (64, 16) from registers: threads read its elements by the layout of a[i] in wgmma.cuh.
+template <bool B_K>
+__device__ __forceinline__ void product_of_rows(const unsigned short* a, const unsigned char* b, int b_bytes,
+                                                int leading, float* out) {
+  DYNAMIC_SHARED(shared);
+  unsigned char* tile = align_to_swizzle(shared);
+  bring(tile, b, b_bytes);
+  const int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
+  unsigned rows[4];
+  for (int i = 0; i < 4; i++) {
+    const unsigned short* pair = a + (row + 8 * (i % 2)) * 16 + 8 * (i / 2) + 2 * (lane % 4);
+    rows[i] = pair[0] | unsigned(pair[1]) << 16;
+  }
+  float d[WIDTH / 8][4];
+  const auto factor = wgmma_factor<B_K>(tile, leading);
+  wgmma_fence(d);
+  wgmma<B_K>(d, rows, factor, false);
+  wgmma<B_K>(d, rows, factor, true);
+  wgmma_commit();
+  wgmma_wait(d);
+  for (int i = 0; i < WIDTH / 2; i++) out[threadIdx.x * (WIDTH / 2) + i] = d[i / 4][i % 4];
+}
+
+extern "C" __global__ void wgmma_rows_k(const unsigned short* a, const unsigned char* b, int b_bytes, int leading,
+                                        float* out) {
+  product_of_rows<true>(a, b, b_bytes, leading, out);
+}
+extern "C" __global__ void wgmma_rows_n(const unsigned short* a, const unsigned char* b, int b_bytes, int leading,
+                                        float* out) {
+  product_of_rows<false>(a, b, b_bytes, leading, out);
+}
+
+// Lane l passes r[i] = values[4 l + i]; row i of 32 goes to 16 bytes at 32 i.
+extern "C" __global__ void store_four_matrices(const unsigned* values, int transposed, unsigned char* out) {
+  __shared__ __align__(16) unsigned char rows[32 * 32];
+  const int lane = threadIdx.x;
+  unsigned r[4];
+  for (int i = 0; i < 4; i++) r[i] = values[4 * lane + i];
+  if (transposed)
+    stmatrix_x4_transposed(rows + 32 * lane, r);
+  else
+    stmatrix_x4(rows + 32 * lane, r);
+  __syncthreads();
+  for (int i = 0; i < 16; i++) out[16 * lane + i] = rows[32 * lane + i];
+}
+
+// A box to the matrix of the map. What is wrong is chosen by `mistake`; 0: nothing.
+extern "C" __global__ void store_a_box(const TensorMap map, int x, int y, int z, int bytes, const unsigned char* from,
+                                       int mistake) {
+  DYNAMIC_SHARED(shared);
+  unsigned char* box = align_to_swizzle(shared);
+  for (int i = threadIdx.x; i < bytes; i += blockDim.x) box[i] = from[i];
+  if (mistake != 1) fence_async();
+  __syncthreads();
+  if (mistake == 2) box[threadIdx.x] ^= 1;  // after the fence
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    tensor_store(&map, x, y, z, box + (mistake == 5 ? 128 : 0));
+    if (mistake != 6) commit_tensor_stores();
+    if (mistake == 3) box[0] ^= 1;  // before the store has read it
+    if (mistake != 4) tensor_stores_read<0>();
+    box[0] ^= 1;
+  }
+}
+
+// Two groups of 64 threads take turns, in this order: each adds its number to what the other left.
+extern "C" __global__ void take_turns(int rounds, int mistake, int* seen) {
+  __shared__ int ball;
+  const int group = threadIdx.x / 64;
+  if (threadIdx.x == 0) ball = 0;
+  __syncthreads();
+  if (group == 1) named_barrier_arrive<128>(1);  // group 0 begins
+  for (int i = 0; i < rounds; i++) {
+    if (mistake != 1) named_barrier_wait<128>(1 + group);
+    const int old = ball;
+    named_barrier_wait<64>(3 + group);
+    if (threadIdx.x % 64 == 5) ball = 2 * old + group;
+    seen[i * blockDim.x + threadIdx.x] = old;
+    if (i + 1 < rounds || group == 0) named_barrier_arrive<128>(2 - group);
+  }
+}
+
 // What is wrong is chosen by `mistake`; 0: nothing.
 extern "C" __global__ void wgmma_wrong(int mistake) {
   DYNAMIC_SHARED(shared);
   unsigned char* tiles = align_to_swizzle(shared);
   for (int i = threadIdx.x; i < 4 * 8192; i += blockDim.x) tiles[i] = 0;
+  fence_async();
   __syncthreads();
+  unsigned rows[4] = {};
   float d[16][4];
   auto a = wgmma_factor<true>(tiles, 0), b = wgmma_factor<true>(tiles + 8192, 0);
   if (mistake == 2) a &= ~(3ull << 62);                            // no swizzle
   if (mistake == 3) b = wgmma_advance(b, 3 * 8192);                // beyond what the launch gave
   if (mistake == 4 && threadIdx.x / 32 == 2) a += 2;               // one warp elsewhere
   if (mistake != 1) wgmma_fence(d);
-  wgmma<true, true, true>(d, a, b, false);
+  if (mistake == 6)
+    wgmma<true>(d, rows, b, false);
+  else
+    wgmma<true, true, true>(d, a, b, false);
   wgmma_commit();
+  if (mistake == 6) rows[1] = threadIdx.x;
   if (mistake != 5) wgmma_wait(d);
 }

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mpitrain.ops import OPS
-from mpitrain.ops.cuda.attention import DROPOUT, RECORD
+from mpitrain.ops.cuda.attention import RECORD
+from mpitrain.ops.cuda.attention_record import DROPOUT
 from tests.kernels import cpu
 from tests.kernels.arrays import NULL, Elements, launch
 

@@ -4,6 +4,8 @@ import ctypes
 
 import pytest
 
+from mpitrain.kernels.convolution import AXIS
+from mpitrain.kernels.convolution import RECORD as CONVOLUTION
 from mpitrain.kernels.divide import FAST_DIVIDE
 from mpitrain.kernels.gemm import RECORD, SUM_COLUMNS, SUM_ROWS, SUM_THREADS, TILES, Shape, make_plan
 from mpitrain.kernels.plan import PIECE
@@ -42,6 +44,17 @@ def test_record():
     fields = [f"__builtin_offsetof(Record, {name})" for name in RECORD.names]
     found = constants("gemm_sum.cu", {}, ["sizeof(Record)", *fields], "using Record = Gemm<Output, Output>;\n")
     assert found == [RECORD.itemsize, *(RECORD.fields[name][1] for name in RECORD.names)]
+
+
+def test_convolution():
+    fields = [f"__builtin_offsetof(Record, {name})" for name in CONVOLUTION.names]
+    axis = [f"__builtin_offsetof(Axis, {name})" for name in AXIS.names]
+    header = (cpu.KERNELS / "common/convolution.cuh").read_text()
+    header = header.replace('#include "divide.cuh"', '#include "common/divide.cuh"').replace('#include "gemm.cuh"', "")
+    before = header.replace("#pragma once", "") + "using Record = Convolution<Output, Output>;\n"
+    found = constants("gemm_sum.cu", {}, ["sizeof(Record)", *fields, "sizeof(Axis)", *axis], before)
+    expected = [[dtype.itemsize, *(dtype.fields[name][1] for name in dtype.names)] for dtype in (CONVOLUTION, AXIS)]
+    assert found == expected[0] + expected[1]
 
 
 def test_window():

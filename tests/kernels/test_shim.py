@@ -24,6 +24,17 @@ def test_warp_sum_and_atomics(probes):
     assert out[0] == x.sum()
 
 
+def test_pairs_of_bf16_and_powers_of_2(probes):
+    """The first of a pair is in the lower half; powers are right to 2^-21, and 0 where they are no normal floats."""
+    x = np.random.default_rng(0).uniform(-130, 20, 64).astype(np.float32)
+    x[:4] = -np.inf, -127, 0, 1
+    pairs, powers = np.zeros(32, np.uint32), np.zeros(64, np.float32)
+    launch(probes, "pairs_and_powers", x, pairs, powers)
+    np.testing.assert_array_equal(pairs.view(np.uint16), formats.to_bf16(x))
+    expected = np.exp2(np.float64(x))
+    np.testing.assert_allclose(powers, np.where(expected < 2**-126, 0, expected), rtol=2**-21)
+
+
 @pytest.mark.shim
 def test_missing_barrier_shows(probes):
     x, out = np.arange(128, dtype=np.float32), np.zeros(128, np.float32)

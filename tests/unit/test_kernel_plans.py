@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mpitrain.device import TensorMap
+from mpitrain.device import Im2colMap, TensorMap, tensor_map
 from mpitrain.errors import UserError
 from mpitrain.kernels.gemm import TILES, Shape, make_plan, split_choices
 from mpitrain.kernels.matrices import Matrices
@@ -61,6 +61,49 @@ def test_tensor_maps_that_no_driver_takes():
     for bad in ({"batch_bytes": 6248}, {"size": (80, 30)}, {"matrix_bytes": -160}):
         with pytest.raises(ValueError, match="a tensor map"):
             TensorMap(**{**heads, **bad}, box=(64, 128))
+
+
+WINDOWS = {
+    "address": 4096, "element_bytes": 2, "size": (72, 9, 7, 3), "strides": (144, 1296, 9072), "box": (64, 128),
+    "lower": (-1, -2), "upper": (-3, 1), "step": (2, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"address": 4104},
+        {"strides": (140, 1296, 9072)},
+        {"size": (72, 9, 7, 0)},
+        {"box": (32, 128)},
+        {"box": (64, 257)},
+        {"lower": (-129, 0)},
+        {"upper": (128, 0)},
+        {"step": (9, 1)},
+        {"upper": (-10, 1)},
+    ],
+)
+def test_windows_that_no_driver_takes(bad):
+    Im2colMap(**WINDOWS)
+    with pytest.raises(ValueError, match=r"must be|must have|within"):
+        Im2colMap(**{**WINDOWS, **bad})
+
+
+def test_windows_as_the_driver_gets_them(monkeypatch):
+    """The arguments of cuTensorMapEncodeIm2col in its order; enumerators of cuda.h: bf16 9, swizzle 128B 3."""
+    asked = []
+
+    def driver(name):
+        return lambda *arguments: asked.append((name, [_numbers(each) for each in arguments[1:]])) or 0
+
+    monkeypatch.setattr(tensor_map, "_driver_function", driver)
+    tensor_map.encode.__wrapped__(Im2colMap(**WINDOWS))
+    sizes = [[72, 9, 7, 3], [144, 1296, 9072], [-1, -2], [-3, 1], 64, 128, [1, 2, 1, 1]]
+    assert asked == [("cuTensorMapEncodeIm2col", [9, 4, 4096, *sizes, 0, 3, 3, 0])]
+
+
+def _numbers(argument):
+    return argument.value if hasattr(argument, "value") else list(argument)
 
 
 def test_nothing_is_launched_that_cannot_be():

@@ -12,6 +12,7 @@ SUBCOMMANDS = {
     "build": "build",
     "check": "check",
     "bench": "bench",
+    "ladder": "ladder",
     "messages": "messages",
     "lab": "lab",
 }

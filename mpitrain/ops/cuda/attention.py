@@ -1,6 +1,6 @@
 """Attention on a GPU: products by our kernels, and between them the softmax of rows of scores (``softmax.cu``).
 
-Shapes: as in ``ops/attention.py``; fp32. Products have the device's precision.
+Shapes: as in ``ops/attention.py``; fp32 or bf16, scores and statistics fp32. Products have the device's precision.
 
 A launch of a product takes matrices at one distance from each other: all heads of a sample, or one head in all samples,
 read and written where they lie. Of the two it takes the one with more matrices, so each product is min(N, H) launches.
@@ -22,6 +22,8 @@ from ...kernels.plan import ceil_div
 from .. import attention as ops
 from ..dropout import Masks
 from ..workspace import workspace
+from .attention_record import DROPOUT, Mask
+from .elements import is_bf16
 from .matmul import multiply
 from .softmax import run_rows
 
@@ -30,9 +32,6 @@ PIECE = 4  # elements in 16 bytes
 NUMBERS = ("rows", "queries", "keys", "ld", "first", "inner", "causal", "samples_inner", "key", "length")
 RECORD = np.dtype([*((name, np.int32) for name in NUMBERS), ("outer_apart", np.int64), ("inner_apart", np.int64)])
 assert RECORD.itemsize == 56, "the layout of struct Scores"
-PLACE = ("seed", "layer", "step", "first", "base", "sample_apart", "matrix_apart")
-DROPOUT = np.dtype([*((name, np.int64) for name in PLACE), ("threshold", np.int32), ("columns", np.int32)])
-assert DROPOUT.itemsize == 64, "the layout of struct Dropout"
 
 
 @ops.attention.cuda
@@ -111,16 +110,6 @@ def attention_dx(
     for room, result in zip(written, (dq, dk, dv), strict=True):
         _put(room, result)
     return True
-
-
-class Mask(NamedTuple):
-    """The keys that a query sees, and the probabilities that are dropped (``ops/attention.py``)."""
-
-    causal: bool
-    lengths: Any
-    segments: Any
-    dropout: Masks | None
-    place: ops.Place
 
 
 class Part(NamedTuple):
@@ -224,11 +213,11 @@ class Heads:
 
 
 def _covers(log_sum_exp: Any, mask: Mask, *arrays: Any) -> bool:
-    """Return whether all are fp32, statistics, lengths and segments (int64) contiguous, and masks those of rows."""
+    """Return whether all are fp32 or bf16, statistics fp32, lengths and segments int64, and masks those of rows."""
     statistics, place = log_sum_exp.dtype == np.float32 and log_sum_exp.flags.c_contiguous, mask.place
     whole = all(x is None or (x.dtype == np.int64 and x.flags.c_contiguous) for x in mask[1:3])
     enough = mask.segments is None or (place.query >= 0 and mask.segments.shape[1] == place.length)
-    return bool(statistics and whole and enough and all(x.dtype == np.float32 for x in arrays))
+    return bool(statistics and whole and enough and all(x.dtype == np.float32 or is_bf16(x) for x in arrays))
 
 
 def _fits_statistics(delta: Any, log_sum_exp: Any) -> bool:
