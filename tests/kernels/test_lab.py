@@ -17,7 +17,7 @@ from tests.gpu.device import ShimDevice
 from tests.kernels import cpu, tools
 from tests.kernels.machine_code import build
 
-pytestmark = cpu.needs_gxx
+pytestmark = [cpu.needs_gxx, pytest.mark.timeout(600)]  # the first one builds the shim
 FOLDER = LABS["kernels"].folder
 STARTERS = sorted(FOLDER.glob("exercise*.cu"))
 SOLUTIONS = sorted((FOLDER / "solutions").glob("*.cu"))
