@@ -73,7 +73,7 @@ __device__ __forceinline__ void sum_parts(Sum (&sums)[TAPS], const Element* x, c
 }
 
 // A block sums TAPS taps of its channels over its parts, and adds up its threads in order.
-extern "C" __global__ void __launch_bounds__(THREADS, 2)
+extern "C" __global__ void __launch_bounds__(THREADS)
 conv2d_depthwise_dw(const Element* x, const Element* dy, float* partials, const Window window,
                     const FastDivide by_strips, int height) {
   __shared__ Sum shared[THREADS];

@@ -19,7 +19,7 @@ from .. import conv2d as ops
 from ..reduce import column_sum
 from ..workspace import workspace
 from . import conv2d_depthwise as depthwise
-from .conv2d_columns import columns_of
+from .conv2d_columns import Columns, columns_of
 from .elements import bf16_of, elements_fit, is_bf16
 
 IMPLICIT = True  # False: columns in memory, the reference
@@ -39,10 +39,12 @@ def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
         depthwise.forward(x, w, b, y, plan.forward_plan.window)
         return True
     columns = columns_of(plan)
-    if columns.takes(x, y) and (columns.is_direct or not IMPLICIT):
-        columns.forward(x, w, b, y)
+    if _gathers(columns) and _convolve("forward", x, w, y, x.shape, w, plan, bias=b):
         return True
-    return _convolve("forward", x, w, y, x.shape, w, plan, bias=b)
+    if not elements_fit(x, y):
+        return False
+    columns.forward(x, w, b, y)
+    return True
 
 
 @ops.conv2d_dw.cuda
@@ -52,10 +54,12 @@ def conv2d_dw(x: Any, dy: Any, dw: Any, plan: ops.Conv2dPlan, accumulate: bool) 
         depthwise.dw(x, dy, dw, plan.forward_plan.window, accumulate)
         return True
     columns = columns_of(plan)
-    if columns.takes(x, dy) and dw.dtype == np.float32 and (columns.is_direct or not IMPLICIT):
-        columns.dw(x, dy, dw, accumulate)
+    if _gathers(columns) and _convolve("dw", x, dy, dw, x.shape, dw, plan, beta=1.0 if accumulate else 0.0):
         return True
-    return _convolve("dw", x, dy, dw, x.shape, dw, plan, beta=1.0 if accumulate else 0.0)
+    if not elements_fit(x, dy) or dw.dtype != np.float32:
+        return False
+    columns.dw(x, dy, dw, accumulate)
+    return True
 
 
 @ops.conv2d_dx.cuda
@@ -65,10 +69,17 @@ def conv2d_dx(dy: Any, w: Any, dx: Any, plan: ops.Conv2dPlan) -> bool:
         depthwise.dx(dy, w, dx, plan.forward_plan.window)
         return True
     columns = columns_of(plan)
-    if columns.takes(dy, dx) and (columns.is_direct or not IMPLICIT):
-        columns.dx(dy, w, dx)
+    if _gathers(columns) and _convolve("dx", dy, w, dx, dx.shape, w, plan):
         return True
-    return _convolve("dx", dy, w, dx, dx.shape, w, plan)
+    if not elements_fit(dy, dx):
+        return False
+    columns.dx(dy, w, dx)
+    return True
+
+
+def _gathers(columns: Columns) -> bool:
+    """Return whether pixels are gathered in the product: not for 1 x 1 windows without a stride, which are one."""
+    return IMPLICIT and not columns.is_direct
 
 
 def _convolve(
