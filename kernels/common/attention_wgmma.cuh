@@ -30,11 +30,11 @@ constexpr int HEAD_GROUPS = HEAD_SIZE / 8;               // of columns of sums
 constexpr int WARPGROUP = 128, GROUP_ROWS = 64;          // threads, and rows of their products
 constexpr float INFINITE = __builtin_huge_valf();
 
-// STAGES tiles of ROWS tokens on their way from the producer to the consumers. `full` changes phase when a tile has
+// DEPTH tiles of ROWS tokens on their way from the producer to the consumers. `full` changes phase when a tile has
 // arrived, `empty` when all have read it. Every thread goes round in step; each has a Ring of its own that knows where it is.
-template <int ROWS_, int STAGES_>
+template <int ROWS_, int DEPTH>
 struct Ring {
-  static constexpr int ROWS = ROWS_, STAGES = STAGES_, BYTES = BOXES * ROWS * ROW_BYTES;
+  static constexpr int ROWS = ROWS_, BYTES = BOXES * ROWS * ROW_BYTES;
   static_assert(ROWS % 8 == 0 && ROWS <= 256, "whole patterns of the swizzle, in one box");
   unsigned char* tiles;
   Barrier *full, *empty;
@@ -42,17 +42,17 @@ struct Ring {
   unsigned phase = 0;
 
   __device__ __forceinline__ Ring(unsigned char* tiles, Barrier* barriers)
-      : tiles(tiles), full(barriers), empty(barriers + STAGES) {}
+      : tiles(tiles), full(barriers), empty(barriers + DEPTH) {}
   // By one thread, before all others come.
   __device__ __forceinline__ void init(int full_count, int readers) const {
-    for (int i = 0; i < STAGES; i++) {
+    for (int i = 0; i < DEPTH; i++) {
       barrier_init(&full[i], full_count);
       barrier_init(&empty[i], readers);
     }
   }
   __device__ __forceinline__ unsigned char* tile() const { return tiles + stage * BYTES; }
   __device__ __forceinline__ void advance() {
-    if (++stage == STAGES) {
+    if (++stage == DEPTH) {
       stage = 0;
       phase ^= 1;
     }
@@ -70,7 +70,7 @@ struct Ring {
   // A consumer: wait for the tile; and when its warp has read the one before this place, give that back.
   __device__ __forceinline__ void wait() const { barrier_wait(&full[stage], phase); }
   __device__ __forceinline__ void release_last() const {
-    if (threadIdx.x % 32 == 0) barrier_arrive(&empty[stage ? stage - 1 : STAGES - 1], 0);
+    if (threadIdx.x % 32 == 0) barrier_arrive(&empty[stage ? stage - 1 : DEPTH - 1], 0);
   }
   __device__ __forceinline__ void pass_over() {
     wait();
@@ -181,6 +181,12 @@ struct Work {
     head = number - sample * heads;
   }
 };
+
+// Of `count` rows of each head, tiles of ROWS.
+template <int ROWS>
+__device__ __forceinline__ int tiles_of(int count) {
+  return (count + ROWS - 1) / ROWS;
+}
 
 // Words of four lanes, N of each, change places: of lane t comes word i to lane i as word t. N 2: among two neighbors.
 template <int N>
