@@ -18,12 +18,12 @@
 #ifndef INPUT_BF16
 #define INPUT_BF16 1
 #endif
-#include "common/cluster.cuh"
 #include "common/fragments.cuh"
 #include "common/gemm.cuh"
 #include "common/ring.cuh"
 #include "common/tensor_copy.cuh"
 #include "common/types.cuh"
+#include "common/work.cuh"
 
 #ifndef TILE_N
 #define TILE_N 256
@@ -53,24 +53,7 @@ static_assert(SHARED_BYTES <= 227 * 1024, "a block has at most 227 KB of shared 
 
 using Stages = Ring<STAGES, A_BYTES, B_BYTES, CLUSTER>;
 
-// The work of one cluster, piece by piece: a tile (for each block), a part of K, a matrix of the batch.
-struct Work {
-  int number, tiles;
-  __device__ __forceinline__ explicit Work(const Gemm<Input, Output>& gemm)
-      : number(blockIdx.x / CLUSTER),
-        tiles(((gemm.m + CLUSTER * TILE_M - 1) / (CLUSTER * TILE_M)) * ((gemm.n + TILE_N - 1) / TILE_N)) {}
-  __device__ __forceinline__ bool left(const Gemm<Input, Output>& gemm) const {
-    return number < tiles * gemm.splits * gemm.batch;
-  }
-  __device__ __forceinline__ void advance() { number += gridDim.x / CLUSTER; }
-  __device__ __forceinline__ int split(const Gemm<Input, Output>& gemm) const { return number / tiles % gemm.splits; }
-  __device__ __forceinline__ int index(const Gemm<Input, Output>& gemm) const { return number / tiles / gemm.splits; }
-  __device__ __forceinline__ TileOrigin origin(const Gemm<Input, Output>& gemm) const {
-    TileOrigin at = tile_origin<CLUSTER * TILE_M, TILE_N>(number % tiles, gemm.m, gemm.n);
-    if (CLUSTER > 1) at.row += rank_in_cluster() * TILE_M;
-    return at;
-  }
-};
+using Pieces = Work<TILE_M, TILE_N, CLUSTER>;
 
 __device__ __forceinline__ int num_steps(Depth depth) { return (depth.stop - depth.first + TILE_K - 1) / TILE_K; }
 
@@ -90,7 +73,7 @@ __device__ __forceinline__ void produce(const Stages& stages, const TensorMap& a
   constexpr int SHARE = TILE_N / CLUSTER;  // of the columns of B
   const int rank = CLUSTER > 1 ? rank_in_cluster() : 0;
   Place<STAGES> at;
-  for (Work work(gemm); work.left(gemm); work.advance()) {
+  for (Pieces work(gemm); work.left(gemm); work.advance()) {
     const TileOrigin origin = work.origin(gemm);
     const Depth depth = depth_of(gemm, work.split(gemm));
     const int a_index = gemm.a_batch ? work.index(gemm) : 0, b_index = gemm.b_batch ? work.index(gemm) : 0;
@@ -115,7 +98,7 @@ __device__ __forceinline__ void produce(const Stages& stages, const TensorMap& a
 __device__ __forceinline__ void consume(const Stages& stages, const Gemm<Input, Output>& gemm) {
   const int consumer = threadIdx.x / WARPGROUP - 1, warp = threadIdx.x / 32 % 4;
   Place<STAGES> at;
-  for (Work work(gemm); work.left(gemm); work.advance()) {
+  for (Pieces work(gemm); work.left(gemm); work.advance()) {
     const TileOrigin origin = work.origin(gemm);
     const int steps = num_steps(depth_of(gemm, work.split(gemm)));
     float sums[1][TILE_N / 8][4] = {};
@@ -133,18 +116,7 @@ gemm_wgmma(const __grid_constant__ TensorMap a_map, const __grid_constant__ Tens
   if (threadIdx.x == 0) {
     prefetch_tensor_map(&a_map);
     prefetch_tensor_map(&b_map);
-    stages.init(CONSUMER_WARPS);
   }
-  if (CLUSTER > 1)
-    cluster_barrier();
-  else
-    __syncthreads();
-  if (threadIdx.x < WARPGROUP) {
-    registers_give<40>();
-    if (threadIdx.x == 0) produce(stages, a_map, b_map, gemm);
-  } else {
-    registers_take<232>();
-    consume(stages, gemm);
-  }
-  if (CLUSTER > 1) cluster_barrier();  // no block exits while others may still arrive at its barriers
+  run_warpgroups(
+      stages, CONSUMER_WARPS, [&] { produce(stages, a_map, b_map, gemm); }, [&] { consume(stages, gemm); });
 }

@@ -3,6 +3,7 @@
 // bytes have arrived, `empty` when every warp that reads it has done so. In a cluster a copy may go to all blocks, so
 // all of them say when a stage is empty. (Template parameters have other names than the macros of kernels.)
 #pragma once
+#include "cluster.cuh"
 #include "mbarrier.cuh"
 #include "wgmma.cuh"
 
@@ -80,4 +81,24 @@ __device__ __forceinline__ void multiply(float (&sums)[GROUPS][4],
   }
   wgmma_wait(sums);
   if (steps > 0) ring.release(last);
+}
+
+// The life of a block of three warpgroups: one thread of the first calls produce(), all of the others consume().
+// `readers`: see init.
+template <int NUM_STAGES, int A_BYTES, int B_BYTES, int BLOCKS, class Produce, class Consume>
+__device__ __forceinline__ void run_warpgroups(const Ring<NUM_STAGES, A_BYTES, B_BYTES, BLOCKS>& ring, int readers,
+                                               Produce produce, Consume consume) {
+  if (threadIdx.x == 0) ring.init(readers);
+  if (BLOCKS > 1)
+    cluster_barrier();
+  else
+    __syncthreads();
+  if (threadIdx.x < WARPGROUP) {
+    registers_give<40>();
+    if (threadIdx.x == 0) produce();
+  } else {
+    registers_take<232>();
+    consume();
+  }
+  if (BLOCKS > 1) cluster_barrier();  // no block exits while others may still arrive at its barriers
 }

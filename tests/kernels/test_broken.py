@@ -50,8 +50,8 @@ PRODUCTS = {
 
 FULL = "    barrier_wait(&ring.full[at.stage], at.phase);\n"
 EMPTY = "      barrier_wait(&stages.empty[at.stage], at.phase ^ 1);\n"
-FIRST_MEETING = "  if (CLUSTER > 1)\n    cluster_barrier();\n  else\n    __syncthreads();\n"
-LAST_MEETING = "  if (CLUSTER > 1) cluster_barrier();  //"
+FIRST_MEETING = "  if (BLOCKS > 1)\n    cluster_barrier();\n  else\n    __syncthreads();\n"
+LAST_MEETING = "  if (BLOCKS > 1) cluster_barrier();  //"
 HOPPER = {
     "no barrier after the init": (WGMMA, FIRST_MEETING, ""),
     "no fence after the init": (WGMMA, "    barrier_init_fence();\n", ""),
