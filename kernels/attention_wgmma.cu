@@ -32,8 +32,8 @@
 #define THREADS (128 * (CONSUMERS + 1))
 #define SHARED_BYTES (1024 + 2 * QueryRing::BYTES + 2 * STAGES * KeyRing::BYTES + (4 + 4 * STAGES) * 8)
 
-using QueryRing = Ring<QUERY_ROWS, 2>;
-using KeyRing = Ring<KEY_ROWS, STAGES>;
+using QueryRing = TileRing<QUERY_ROWS, 2>;
+using KeyRing = TileRing<KEY_ROWS, STAGES>;
 constexpr int KEY_GROUPS = KEY_ROWS / 8;
 static_assert(SHARED_BYTES <= 227 * 1024, "a block has at most 227 KB of shared memory");
 static_assert(CONSUMERS == 2 || CONSUMERS == 3, "for which registers are shared out");
@@ -54,10 +54,10 @@ struct Rings {
 };
 
 // Tiles of QUERY_ROWS queries of all heads, those that see most first.
-struct QueryWork : Work {
+struct QueryWork : HeadTile {
   int first;  // query
   __device__ __forceinline__ QueryWork(const Attention<bf16>& attention, int number)
-      : Work(number, attention.heads, attention.samples), first((tiles(attention) - 1 - tile) * QUERY_ROWS) {}
+      : HeadTile(number, attention.heads, attention.samples), first((tiles(attention) - 1 - tile) * QUERY_ROWS) {}
   static __device__ __forceinline__ int tiles(const Attention<bf16>& attention) {
     return (attention.queries + QUERY_ROWS - 1) / QUERY_ROWS;
   }

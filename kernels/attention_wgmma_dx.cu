@@ -37,8 +37,8 @@
 // The tiles of a block: pairs of its own rows and of the others, and with STATISTICS two numbers for each of the others.
 template <int OWN_STAGES, int OTHER_ROWS, int STATISTICS>
 struct Rings {
-  using Own = Ring<OWN_ROWS, OWN_STAGES>;
-  using Other = Ring<OTHER_ROWS, STAGES>;
+  using Own = TileRing<OWN_ROWS, OWN_STAGES>;
+  using Other = TileRing<OTHER_ROWS, STAGES>;
   static constexpr int TILES = 2 * OWN_STAGES * Own::BYTES + 2 * STAGES * Other::BYTES;
   static constexpr int NUMBERS = STATISTICS * STAGES * OTHER_ROWS;
   static constexpr int BYTES = 1024 + TILES + 4 * NUMBERS + 2 * 8 * (2 * OWN_STAGES + 2 * STAGES);
@@ -89,10 +89,10 @@ __device__ __forceinline__ float logarithm_of(const float* log_sum_exp, int quer
 
 // ---- dk and dv: a block owns keys ----
 
-struct KeyWork : Work {
+struct KeyWork : HeadTile {
   int first;  // key; the first ones are seen by most queries where causal
   __device__ __forceinline__ KeyWork(const Attention<bf16>& attention, int number)
-      : Work(number, kv_heads(attention), attention.samples), first(tile * OWN_ROWS) {}
+      : HeadTile(number, kv_heads(attention), attention.samples), first(tile * OWN_ROWS) {}
   static __device__ __forceinline__ int kv_heads(const Attention<bf16>& attention) {
     return attention.heads / attention.group;
   }
@@ -233,10 +233,10 @@ __device__ __forceinline__ void consume_dkv(DkvRings& rings, const Attention<bf1
 
 // ---- dq: a block owns queries ----
 
-struct QueryWork : Work {
+struct QueryWork : HeadTile {
   int first;  // query; the last ones see most keys where causal
   __device__ __forceinline__ QueryWork(const Attention<bf16>& attention, int number)
-      : Work(number, attention.heads, attention.samples),
+      : HeadTile(number, attention.heads, attention.samples),
         first((tiles_of<OWN_ROWS>(attention.queries) - 1 - tile) * OWN_ROWS) {}
   static __device__ __forceinline__ int count(const Attention<bf16>& attention) {
     return tiles_of<OWN_ROWS>(attention.queries) * attention.heads * attention.samples;

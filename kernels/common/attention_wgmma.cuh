@@ -12,8 +12,8 @@
 #pragma once
 #include "attention.cuh"
 #include "exp2.cuh"
-#include "mbarrier.cuh"
 #include "numbers.cuh"
+#include "ring.cuh"
 #include "tensor_copy.cuh"
 #include "vec.cuh"
 #include "wgmma.cuh"
@@ -23,25 +23,26 @@
 #endif
 static_assert(HEAD_SIZE % 16 == 0 && HEAD_SIZE >= 16 && HEAD_SIZE <= 128, "whole steps of wgmma, at most two boxes");
 
-constexpr int ROW_BYTES = 128, BOX = 64;                 // of a box
-constexpr int BOXES = (HEAD_SIZE + BOX - 1) / BOX;
-constexpr int STEP = 16;                                 // of k, in one wgmma
-constexpr int HEAD_GROUPS = HEAD_SIZE / 8;               // of columns of sums
-constexpr int WARPGROUP = 128, GROUP_ROWS = 64;          // threads, and rows of their products
+constexpr int BOX = ROW_BYTES / sizeof(bf16), BOXES = (HEAD_SIZE + BOX - 1) / BOX;
+constexpr int STEP = STEP_BYTES / sizeof(bf16);  // of k, in one wgmma
+constexpr int HEAD_GROUPS = HEAD_SIZE / 8;       // of columns of sums
+constexpr int GROUP_ROWS = 64;                   // of the products of a warpgroup
 constexpr float INFINITE = __builtin_huge_valf();
 
 // DEPTH tiles of ROWS tokens on their way from the producer to the consumers. `full` changes phase when a tile has
-// arrived, `empty` when all have read it. Every thread goes round in step; each has a Ring of its own that knows where it is.
+// arrived, `empty` when all have read it. Every thread goes round in step; each has its own, which knows where it is.
+// (Unlike those of ring.cuh, tiles have barriers of their own: scores can be computed before the values are there.)
 template <int ROWS_, int DEPTH>
-struct Ring {
+struct TileRing : Place<DEPTH> {
+  using Place<DEPTH>::stage;
+  using Place<DEPTH>::phase;
+  using Place<DEPTH>::advance;
   static constexpr int ROWS = ROWS_, BYTES = BOXES * ROWS * ROW_BYTES;
   static_assert(ROWS % 8 == 0 && ROWS <= 256, "whole patterns of the swizzle, in one box");
   unsigned char* tiles;
   Barrier *full, *empty;
-  int stage = 0;
-  unsigned phase = 0;
 
-  __device__ __forceinline__ Ring(unsigned char* tiles, Barrier* barriers)
+  __device__ __forceinline__ TileRing(unsigned char* tiles, Barrier* barriers)
       : tiles(tiles), full(barriers), empty(barriers + DEPTH) {}
   // By one thread, before all others come.
   __device__ __forceinline__ void init(int full_count, int readers) const {
@@ -51,12 +52,6 @@ struct Ring {
     }
   }
   __device__ __forceinline__ unsigned char* tile() const { return tiles + stage * BYTES; }
-  __device__ __forceinline__ void advance() {
-    if (++stage == DEPTH) {
-      stage = 0;
-      phase ^= 1;
-    }
-  }
 
   // The producer's thread, when the tile is empty: fill it with the tokens from `token` on.
   __device__ __forceinline__ void wait_empty() const { barrier_wait(&empty[stage], phase ^ 1); }
@@ -84,7 +79,7 @@ struct Ring {
 template <int A_ROWS, int GROUPS>
 __device__ __forceinline__ void multiply_rows(float (&d)[GROUPS][4], const unsigned char* a, const unsigned char* b) {
   const auto a_factor = wgmma_factor<true>(a, 0), b_factor = wgmma_factor<true>(b, 0);
-  constexpr int STEPS_OF_BOX = BOX / STEP, STEP_BYTES = STEP * sizeof(bf16), B_ROWS = 8 * GROUPS;
+  constexpr int STEPS_OF_BOX = BOX / STEP, B_ROWS = 8 * GROUPS;
 #pragma unroll
   for (int i = 0; i < HEAD_SIZE / STEP; i++) {
     const int box = i / STEPS_OF_BOX, within = i % STEPS_OF_BOX * STEP_BYTES;
@@ -172,9 +167,9 @@ struct Sight {
 };
 
 // A tile of rows of one head of one sample. Blocks of threads take one after the other.
-struct Work {
+struct HeadTile {
   int tile, head, sample;
-  __device__ __forceinline__ Work(int number, int heads, int samples) {
+  __device__ __forceinline__ HeadTile(int number, int heads, int samples) {
     tile = number / (heads * samples);
     number -= tile * heads * samples;
     sample = number / heads;
