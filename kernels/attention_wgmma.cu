@@ -99,7 +99,7 @@ struct Turn {
 
 // The softmax of two rows of a lane, of which four have a row: scores come tile after tile.
 struct Softmax {
-  float largest[2] = {-INFINITE, -INFINITE};  // of the scores so far
+  float largest[2] = {-infinity(), -infinity()};  // of the scores so far
   float sum[2] = {0, 0};                      // of this lane's exponentials against it
 
   // exp(scale (d - largest)) in place of scores; `shrink` is by how much those before have to be less.
@@ -112,7 +112,7 @@ struct Softmax {
       for (int j = 0; j < GROUPS; j++) now = fmaxf(now, fmaxf(d[j][2 * half], d[j][2 * half + 1]));
       now = fmaxf(now, __shfl_xor_sync(~0u, now, 1));
       now = fmaxf(now, __shfl_xor_sync(~0u, now, 2));
-      const float base = now == -INFINITE ? 0 : now * scale_log2;  // nothing seen so far: all are 0
+      const float base = now == -infinity() ? 0 : now * scale_log2;  // nothing seen so far: all are 0
       shrink[half] = exp2_approx(largest[half] * scale_log2 - base);
       largest[half] = now;
       float more = 0;
@@ -151,7 +151,7 @@ __device__ __forceinline__ void attend(float (&sums)[HEAD_GROUPS][4], Softmax& s
   wgmma_wait(scores);
   rings.k.advance();
   rings.k.release_last();
-  sight.hide(scores, (blocks.stop - 1) * KEY_ROWS, -INFINITE);
+  sight.hide(scores, (blocks.stop - 1) * KEY_ROWS, -infinity());
   softmax.take(scores, scale_log2, shrink);
   to_factor(scores, p);
   for (int block = blocks.stop - 2; block >= blocks.first; block--) {
@@ -169,7 +169,7 @@ __device__ __forceinline__ void attend(float (&sums)[HEAD_GROUPS][4], Softmax& s
     keep_sums(scores);
     rings.k.advance();
     rings.k.release_last();
-    sight.hide(scores, block * KEY_ROWS, -INFINITE);
+    sight.hide(scores, block * KEY_ROWS, -infinity());
     softmax.take(scores, scale_log2, shrink);
     wgmma_wait(sums);
     rings.v.advance();
@@ -211,7 +211,7 @@ __device__ __forceinline__ void write(const Attention<bf16>& attention, const Qu
     const int query = first + Sight::row_in_group() + 8 * half;
     factors[half] = sum > 0 ? 1 / sum : sum;  // a query that sees nothing gives 0
     if (threadIdx.x % 4 == 0 && query < attention.queries)
-      attention.log_sum_exp[statistics_of(attention, work.sample, work.head) + query] = sum == 0 ? -INFINITE : logarithm;
+      attention.log_sum_exp[statistics_of(attention, work.sample, work.head) + query] = sum == 0 ? -infinity() : logarithm;
   }
   bf16* y = head_of(attention.y, attention.of_y, work.sample, work.head);
   write_rows(y, attention.of_y.token, first, attention.queries, sums, factors);

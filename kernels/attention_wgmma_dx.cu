@@ -83,8 +83,8 @@ struct Maps {
 
 // log2 of the sum of exponentials of a query; infinite, so that all probabilities are 0, where it sees nothing or is none.
 __device__ __forceinline__ float logarithm_of(const float* log_sum_exp, int query, int count) {
-  const float natural = query < count ? log_sum_exp[query] : -INFINITE;
-  return natural == -INFINITE ? INFINITE : natural * LOG2_E;
+  const float natural = query < count ? log_sum_exp[query] : -infinity();
+  return natural == -infinity() ? infinity() : natural * LOG2_E;
 }
 
 // ---- dk and dv: a block owns keys ----
@@ -169,7 +169,7 @@ __device__ __forceinline__ void add_queries(float (&dk)[HEAD_GROUPS][4], float (
     wgmma_wait<1>();
     keep_sums(p);
     const float* logarithms = rings.statistics() + column;
-    sight.hide(p, block * QUERY_ROWS, -INFINITE);
+    sight.hide(p, block * QUERY_ROWS, -infinity());
 #pragma unroll
     for (int j = 0; j < GROUPS; j++) {
       const auto two = *reinterpret_cast<const Vec<float, 2>*>(logarithms + 8 * j);
@@ -287,7 +287,7 @@ __device__ __forceinline__ void add_keys(float (&dq)[HEAD_GROUPS][4], const unsi
     wgmma_commit();
     wgmma_wait<1>();
     keep_sums(p);
-    sight.hide(p, block * KEY_ROWS, -INFINITE);
+    sight.hide(p, block * KEY_ROWS, -infinity());
 #pragma unroll
     for (int j = 0; j < GROUPS; j++)
 #pragma unroll

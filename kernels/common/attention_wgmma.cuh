@@ -27,7 +27,6 @@ constexpr int BOX = ROW_BYTES / sizeof(bf16), BOXES = (HEAD_SIZE + BOX - 1) / BO
 constexpr int STEP = STEP_BYTES / sizeof(bf16);  // of k, in one wgmma
 constexpr int HEAD_GROUPS = HEAD_SIZE / 8;       // of columns of sums
 constexpr int GROUP_ROWS = 64;                   // of the products of a warpgroup
-constexpr float INFINITE = __builtin_huge_valf();
 
 // DEPTH tiles of ROWS tokens on their way from the producer to the consumers. `full` changes phase when a tile has
 // arrived, `empty` when all have read it. Every thread goes round in step; each has its own, which knows where it is.
@@ -62,9 +61,11 @@ struct TileRing : Place<DEPTH> {
       tensor_copy(tile() + i * ROWS * ROW_BYTES, &map, i * BOX, token, head, sample, &full[stage]);
   }
 
-  // A consumer: wait for the tile; and when its warp has read the one before this place, give that back.
+  // A consumer: wait for the tile; and when its warp has read the one before this place, give that back. All lanes have
+  // seen it before: for one that has not, two phases could pass as none.
   __device__ __forceinline__ void wait() const { barrier_wait(&full[stage], phase); }
   __device__ __forceinline__ void release_last() const {
+    __syncwarp();
     if (threadIdx.x % 32 == 0) barrier_arrive(&empty[stage ? stage - 1 : DEPTH - 1], 0);
   }
   __device__ __forceinline__ void pass_over() {
