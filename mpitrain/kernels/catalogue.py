@@ -1,5 +1,6 @@
 """Lists of kernels to build: those that training launches, and the rungs of the ladder."""
 
+import re
 from pathlib import Path
 
 from .gemm import EPILOGUES, INPUTS, TILES, Shape
@@ -26,6 +27,7 @@ VARIANTS = (  # of other files, besides their defaults
         for warps in ({}, {"ROW_WARPS": 8})
     ),
 )
+TABLES = (kernel("embedding.cu", {"ELEMENT_BF16": 1, "TABLE_BF16": 1}, name="embedding_forward"),)
 
 
 def products() -> list[Kernel]:
@@ -34,20 +36,42 @@ def products() -> list[Kernel]:
     for tile in TILES:
         for inputs in INPUTS[tile.kernel]:
             for transpose_a, transpose_b, epilogue in PRODUCTS:
-                shape = Shape(1, 1, 1, 1, transpose_a, transpose_b, inputs, epilogue=epilogue)
-                found.append(tile.built_for(shape))
+                for outputs in _outputs(inputs, epilogue):
+                    shape = Shape(1, 1, 1, 1, transpose_a, transpose_b, inputs, outputs, epilogue)
+                    found.append(tile.built_for(shape))
     epilogues = sorted({EPILOGUES.index(epilogue) for _, _, epilogue in PRODUCTS})
     return [
         *dict.fromkeys(found),
-        *(kernel("gemm_sum.cu", {"EPILOGUE": number, "OUTPUT_BF16": 0}) for number in epilogues),
+        *(
+            kernel("gemm_sum.cu", {"EPILOGUE": number, "OUTPUT_BF16": outputs})
+            for number in epilogues
+            for outputs in (0, 1)
+        ),
     ]
+
+
+def _outputs(inputs: str, epilogue: str) -> tuple[str, ...]:
+    """Return the types of results: those of bf16 are activations, or, like dw, go to where sums are fp32."""
+    if inputs != "bf16":
+        return ("fp32",)
+    return ("bf16",) if epilogue != "none" else ("fp32", "bf16")
 
 
 def others() -> list[Kernel]:
     """Return the kernels of all other files with their default macros, and the variants that training uses."""
     taken = {k.file for k in products()}
     files = [path.name for path in sorted(SOURCES.glob("*.cu")) if path.name not in taken]
-    return [*(kernel(file, name=name) for file in files for name in entries(file)), *VARIANTS]
+    found = [*(kernel(file, name=name) for file in files for name in entries(file)), *VARIANTS]
+    return [*found, *(_in_bf16(each) for each in found if _has_elements(each.file)), *TABLES]
+
+
+def _has_elements(file: str) -> bool:
+    """Return whether a file computes with activations, which are fp32 or bf16."""
+    return re.search(r"\bElement\b", (SOURCES / file).read_text()) is not None
+
+
+def _in_bf16(built: Kernel) -> Kernel:
+    return kernel(built.file, {**dict(built.macros), "ELEMENT_BF16": 1}, name=built.name)
 
 
 def ladder() -> list[Kernel]:

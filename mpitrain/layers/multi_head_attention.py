@@ -104,7 +104,7 @@ class MultiHeadAttention(Layer):
         if ctx.cache is not None:
             k, v = self._with_cached(k, v, ctx.cache)
         y = ctx.lend(self, "y", (n, length, self.num_heads * self.head_size))
-        log_sum_exp = ctx.empty(self, "log_sum_exp", (n, self.num_heads, length))
+        log_sum_exp = ctx.empty(self, "log_sum_exp", (n, self.num_heads, length), ctx.sum_dtype)
         tokens, masks = ctx.tokens, None
         if ctx.training and self.dropout:
             masks = Masks(self.dropout, (ctx.seed, self.number, ctx.step, ctx.first), ctx.counters)
@@ -183,7 +183,7 @@ class MultiHeadAttention(Layer):
             return
         turning = self._heads(qkv)[:, : self.num_heads + self.num_kv_heads]
         needed = positions_needed(positions, before + qkv.shape[1])
-        table = table_of_positions(ctx.device, ctx.dtype, needed, self.head_size, self.rotary)
+        table = table_of_positions(ctx.device, ctx.sum_dtype, needed, self.head_size, self.rotary)
         rotary(turning, table, positions, before, back)
 
 

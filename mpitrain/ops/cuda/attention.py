@@ -1,6 +1,6 @@
 """Attention on a GPU: products by our kernels, and between them the softmax of rows of scores (``softmax.cu``).
 
-Shapes: as in ``ops/attention.py``; fp32. Products have the device's precision.
+Shapes: as in ``ops/attention.py``; fp32 or bf16, scores and statistics fp32. Products have the device's precision.
 
 A launch of a product takes matrices at one distance from each other: all heads of a sample, or one head in all samples,
 read and written where they lie. Of the two it takes the one with more matrices, so each product is min(N, H) launches.
@@ -23,6 +23,7 @@ from .. import attention as ops
 from ..dropout import Masks
 from ..workspace import workspace
 from .attention_record import DROPOUT, Mask
+from .elements import is_bf16
 from .matmul import multiply
 from .softmax import run_rows
 
@@ -212,11 +213,11 @@ class Heads:
 
 
 def _covers(log_sum_exp: Any, mask: Mask, *arrays: Any) -> bool:
-    """Return whether all are fp32, statistics, lengths and segments (int64) contiguous, and masks those of rows."""
+    """Return whether all are fp32 or bf16, statistics fp32, lengths and segments int64, and masks those of rows."""
     statistics, place = log_sum_exp.dtype == np.float32 and log_sum_exp.flags.c_contiguous, mask.place
     whole = all(x is None or (x.dtype == np.int64 and x.flags.c_contiguous) for x in mask[1:3])
     enough = mask.segments is None or (place.query >= 0 and mask.segments.shape[1] == place.length)
-    return bool(statistics and whole and enough and all(x.dtype == np.float32 for x in arrays))
+    return bool(statistics and whole and enough and all(x.dtype == np.float32 or is_bf16(x) for x in arrays))
 
 
 def _fits_statistics(delta: Any, log_sum_exp: Any) -> bool:

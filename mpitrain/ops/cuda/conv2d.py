@@ -1,6 +1,7 @@
 """Convolution on a GPU: columns gathered by one kernel, one product for many images, and columns added back.
 
-Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); columns (G, N OH OW, KH KW C/G); fp32.
+Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); columns (G, N OH OW, KH KW C/G); fp32 or bf16, but
+w and b are fp32.
 """
 
 from collections.abc import Iterator
@@ -11,16 +12,15 @@ from typing import Any
 import numpy as np
 
 from ...device import device_of
-from ...kernels.kernel import Kernel, kernel
 from .. import conv2d as ops
 from ..reduce import column_sum
 from ..window import Geometry
 from ..workspace import workspace
+from .elements import ElementKernel, element_kernel, elements_fit
 from .launch import num_pieces, spread, window_record
 from .matmul import multiply
 
-GATHER = kernel("conv2d_im2col.cu", name="im2col")
-SCATTER = kernel("conv2d_im2col.cu", name="col2im")
+GATHER, SCATTER = (element_kernel("conv2d_im2col.cu", name=name) for name in ("im2col", "col2im"))
 MOST_COLUMNS = 1 << 26  # elements at a time: 256 MiB
 
 
@@ -33,7 +33,7 @@ def conv2d_db(dy: Any, db: Any, accumulate: bool) -> None:
 @ops.conv2d.cuda
 def conv2d(x: Any, w: Any, b: Any, y: Any, plan: Any) -> bool:
     """For each chunk of images, columns and a product with the bias in its epilogue."""
-    if y.dtype != np.float32:
+    if not elements_fit(y):
         return False
     _columns(plan).forward(x, w, b, y)
     return True
@@ -51,7 +51,7 @@ def conv2d_dw(x: Any, dy: Any, dw: Any, plan: Any, accumulate: bool) -> bool:
 @ops.conv2d_dx.cuda
 def conv2d_dx(dy: Any, w: Any, dx: Any, plan: Any) -> bool:
     """For each chunk of images, a product and its columns added back to the pixels."""
-    if dx.dtype != np.float32:
+    if not elements_fit(dx):
         return False
     _columns(plan).dx(dy, w, dx)
     return True
@@ -128,11 +128,11 @@ class Columns(Geometry):
         self._launch(GATHER, prod(self.output) * prod(self.window.kernel), x, (x, columns))
         return self._as_batch(columns)
 
-    def _launch(self, kernel: Kernel, num_places: int, x: Any, arrays: tuple[Any, Any]) -> None:
+    def _launch(self, kernel: ElementKernel, num_places: int, x: Any, arrays: tuple[Any, Any]) -> None:
         """Launch a kernel over the pixels, or the taps of all outputs, of the images ``x``."""
         across = num_places * num_pieces(x.shape[3] // self.groups)
         arguments = *arrays, window_record(self.window, x, self.groups)
-        spread(device_of(x), kernel, across, len(x), arguments, layers=self.groups)
+        spread(device_of(x), kernel.of(x), across, len(x), arguments, layers=self.groups)
 
     def _as_batch(self, columns: Any) -> Any:
         return columns if self.groups > 1 else columns.reshape(columns.shape[1:])
