@@ -69,7 +69,7 @@ __device__ __forceinline__ void exponentials(Scores& scores, Rows& rows, float (
   }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) attention_mma(const Attention<Element> attention) {
+extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma(const Attention<Element> attention) {
   DYNAMIC_SHARED(shared);
   __shared__ Interval seen[TILE_Q];
   __shared__ HeadMasks masks;
@@ -88,7 +88,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma(const Attent
   __syncthreads();
   const int row = threadIdx.x / 32 * WARP_ROWS;  // of the warp, in the tile
   const WarpSight<WARP_ROWS> sight = {seen + row};
-  const Tiles tiles({seen[0].begin, seen[TILE_Q - 1].end}, TILE_K, DROPS ? attention.key % TICK : 0);
+  const Tiles tiles = tiles_of({seen[0].begin, seen[TILE_Q - 1].end}, TILE_K, DROPS ? attention.key % TICK : 0);
+  const int num_tiles = (tiles.past - tiles.first) / TILE_K;
   Rows rows;
 #pragma unroll
   for (int i = 0; i < 2 * SLABS; i++) rows.largest[i] = minus_infinity(), rows.sum[i] = 0;
@@ -96,7 +97,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma(const Attent
   const TileLoader<TILE_K> key_loader(keys), value_loader(values);
   auto fetch = [&](int tile) {
     unsigned char* stage = stages + tile % STAGES * (2 * TILE_K * PITCH);
-    if (tile < tiles.count) {
+    if (tile < num_tiles) {
       key_loader.fetch(stage, tiles.first + tile * TILE_K);
       value_loader.fetch(stage + TILE_K * PITCH, tiles.first + tile * TILE_K);
     }
@@ -111,7 +112,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma(const Attent
   const float scale = attention.scale * LOG2_E;
   float y[SLABS][GROUPS][4] = {};
 
-  for (int tile = 0; tile < tiles.count; tile++) {
+  for (int tile = 0; tile < num_tiles; tile++) {
     copy_wait<STAGES - 2>();   // this thread's part of `tile` has arrived,
     __syncthreads();           // and that of all threads, which are done with tile - 1,
     fetch(tile + STAGES - 1);  // so its stage is free

@@ -73,37 +73,40 @@ __device__ __forceinline__ void scale_and_write(Element* out, const Apart& apart
   write_rows(out, int(apart.token), attention.keys, attention.size, first, sums);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dkdv(const Attention<Element> attention) {
+extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma_dkdv(const Attention<Element> attention) {
   DYNAMIC_SHARED(shared);
   __shared__ Interval seen[TILE_K];
   __shared__ HeadMasks masks;
+  __shared__ Tiles tiles;  // of queries: as all that few instructions need, not in registers
   const int shift = DROPS ? attention.key % TICK : 0, group = attention.group;
   const BlockPlace place(attention.keys + shift, TILE_K, attention.heads / group);
   const int sample = place.sample, kv_head = place.head, first_key = place.first() - shift;
-  const int present = keys_in_row(attention, sample);  // of the tile's keys: to the end of the row
   unsigned char *const values = shared + TILE_K * PITCH, *const stages = values + TILE_K * PITCH;
 
   TileLoader<TILE_K>(tokens_of(attention, attention.k, attention.of_k, sample, kv_head, attention.keys))
       .fetch(shared, first_key);
   TileLoader<TILE_K>(tokens_of(attention, attention.v, attention.of_v, sample, kv_head, attention.keys))
       .fetch(values, first_key);
-  if (DROPS && threadIdx.x == 0) masks.set(attention, sample, kv_head * group);
+  const int last_present = min(first_key + TILE_K, keys_in_row(attention, sample)) - 1;
+  if (threadIdx.x == 0) {
+    tiles = {0, 0};
+    if (last_present >= max(first_key, 0))
+      tiles = tiles_of({queries_of_key(attention, sample, max(first_key, 0)).begin,
+                        queries_of_key(attention, sample, last_present).end}, TILE_Q, 0);
+    if (DROPS) masks.set(attention, sample, kv_head * group);
+  }
   if (threadIdx.x < TILE_K)
     seen[threadIdx.x] =
         queries_of_key(attention, sample, min(max(first_key + int(threadIdx.x), 0), attention.keys - 1));
   __syncthreads();
   const int row = threadIdx.x / 32 * WARP_ROWS;  // of the warp, in the tile
-  const int last_present = min(TILE_K, present - first_key) - 1;
   const WarpSight<WARP_ROWS> sight = {seen + row};
-  const Interval of_block = {seen[0].begin, last_present < 0 ? 0 : seen[last_present].end};
-  const Tiles tiles(of_block, TILE_Q, 0);
 
-  const int first_head = kv_head * group, total = tiles.count * group;
+  const int first_head = kv_head * group, total = (tiles.past - tiles.first) / TILE_Q * group;
   const Tokens q_tokens = tokens_of(attention, attention.q, attention.of_q, sample, first_head, attention.queries);
   const Tokens dy_tokens = tokens_of(attention, attention.dy, attention.of_dy, sample, first_head, attention.queries);
   const TileLoader<TILE_Q> q_loader(q_tokens, attention.of_q.head), dy_loader(dy_tokens, attention.of_dy.head);
   int next_head = 0, next_first = tiles.first;  // to be fetched
-  const int past = tiles.first + tiles.count * TILE_Q;
   auto fetch = [&](int number) {
     unsigned char* stage = stages + number % STAGES * STAGE_BYTES;
     if (number < total) {
@@ -114,7 +117,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dkdv(const A
                     (threadIdx.x < TILE_Q ? attention.log_sum_exp : attention.delta) + statistics_of(attention, sample, first_head + next_head) +
                         min(next_first + int(threadIdx.x % TILE_Q), attention.queries - 1));
       next_first += TILE_Q;
-      if (next_first == past) next_head++, next_first = tiles.first;
+      if (next_first == tiles.past) next_head++, next_first = tiles.first;
     }
     copy_commit();
   };
@@ -145,7 +148,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dkdv(const A
       add_weighted(dk, ds, stage, lanes);
     }
     first += TILE_Q;
-    if (first == past) head++, first = tiles.first;
+    if (first == tiles.past) head++, first = tiles.first;
   }
   first = first_key + row;
   scale_and_write(head_of(attention.dk, attention.of_dk, sample, kv_head), attention.of_dk, attention, first, dk,

@@ -29,7 +29,7 @@ static_assert(TILE_Q == WARP_ROWS * WARPS && TILE_Q <= THREADS, "warps share the
 static_assert(TILE_K % 32 == 0, "masks are drawn for 32 keys at a time, or 64");
 static_assert(STAGES >= 2, "one stage fills while another is read");
 
-extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dq(const Attention<Element> attention) {
+extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma_dq(const Attention<Element> attention) {
   DYNAMIC_SHARED(shared);
   __shared__ Interval seen[TILE_Q];
   __shared__ HeadMasks masks;
@@ -50,7 +50,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dq(const Att
   __syncthreads();
   const int row = threadIdx.x / 32 * WARP_ROWS;  // of the warp, in the tile
   const WarpSight<WARP_ROWS> sight = {seen + row};
-  const Tiles tiles({seen[0].begin, seen[TILE_Q - 1].end}, TILE_K, DROPS ? attention.key % TICK : 0);
+  const Tiles tiles = tiles_of({seen[0].begin, seen[TILE_Q - 1].end}, TILE_K, DROPS ? attention.key % TICK : 0);
+  const int num_tiles = (tiles.past - tiles.first) / TILE_K;
 
   const long long statistics = statistics_of(attention, sample, head);
   float base[2 * SLABS], delta[2 * SLABS];
@@ -64,7 +65,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dq(const Att
   const TileLoader<TILE_K> key_loader(keys), value_loader(values);
   auto fetch = [&](int tile) {
     unsigned char* stage = stages + tile % STAGES * (2 * TILE_K * PITCH);
-    if (tile < tiles.count) {
+    if (tile < num_tiles) {
       key_loader.fetch(stage, tiles.first + tile * TILE_K);
       value_loader.fetch(stage + TILE_K * PITCH, tiles.first + tile * TILE_K);
     }
@@ -79,7 +80,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_mma_dq(const Att
   const float scale = attention.scale * LOG2_E, kept_scale = scale_of_kept(attention.dropout);
   float dq[SLABS][GROUPS][4] = {};
 
-  for (int tile = 0; tile < tiles.count; tile++) {
+  for (int tile = 0; tile < num_tiles; tile++) {
     copy_wait<STAGES - 2>();   // this thread's part of `tile` has arrived,
     __syncthreads();           // and that of all threads, which are done with tile - 1,
     fetch(tile + STAGES - 1);  // so its stage is free

@@ -50,14 +50,16 @@ struct BlockPlace {
   __device__ __forceinline__ int last_first() const { return (tiles - 1 - tile) * rows; }
 };
 
-// Tiles of `rows` tokens that cover an interval. With `shift`, each begins where (token + shift) is a multiple of `rows`.
+// Tiles of tokens, from `first` up to `past`.
 struct Tiles {
-  int first, count;
-  __device__ __forceinline__ Tiles(const Interval& of, int rows, int shift) {
-    first = (of.begin + shift) / rows * rows - shift;
-    count = of.end > of.begin ? (of.end - first + rows - 1) / rows : 0;
-  }
+  int first, past;
 };
+
+// Those of `rows` tokens that cover an interval. With `shift`, each begins where (token + shift) is a multiple of `rows`.
+__device__ __forceinline__ Tiles tiles_of(const Interval& of, int rows, int shift) {
+  const int first = (of.begin + shift) / rows * rows - shift;
+  return {first, of.end > of.begin ? first + (of.end - first + rows - 1) / rows * rows : first};
+}
 
 // The tokens of one head of an array.
 __device__ __forceinline__ Tokens tokens_of(const Attention<Element>& attention, const Element* array, const Apart& apart,
