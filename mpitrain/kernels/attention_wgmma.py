@@ -4,6 +4,7 @@ A tile of tokens takes 128 bytes of shared memory for each 64 numbers of a head,
 (kernels/common/attention_wgmma.cuh). Blocks are persistent: as many as there are multiprocessors take all tiles.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .kernel import Kernel, kernel
@@ -56,10 +57,12 @@ class Tile:
 
     @property
     def threads(self) -> int:
+        """Threads of a block: a warpgroup that brings tiles, and the consumers."""
         return 128 * (self.consumers + 1)
 
     @property
     def shared_bytes(self) -> int:
+        """Dynamic shared memory of a block: rings of tiles, two barriers for each, and room to align them."""
         row = 128 * ceil_div(self.size, BOX)
         rings = self.own_arrays * self.own_stages, self.other_arrays * self.stages
         tiles = (rings[0] * self.own + rings[1] * self.other) * row
@@ -67,14 +70,17 @@ class Tile:
 
     @property
     def own_box(self) -> tuple[int, int]:
+        """The box of the maps of a block's own rows."""
         return BOX, self.own
 
     @property
     def other_box(self) -> tuple[int, int]:
+        """The box of the maps of the others."""
         return BOX, self.other
 
     @property
     def kernel(self) -> Kernel:
+        """The kernel of this size of heads."""
         return kernel(self.file, {"HEAD_SIZE": self.size}, name=self.name)
 
     def launch(self, rows: int, matrices: int, num_processors: int) -> Launch:
@@ -103,3 +109,10 @@ def backward_queries(size: int) -> Tile:
     """Return the tile of attention_wgmma_dq."""
     small = size <= BOX
     return Tile(DX, "attention_wgmma_dq", size, 2, 128, 4 if small else 2, 2, 2 if small else 1)
+
+
+def all_kernels() -> Iterator[Kernel]:
+    """Yield the kernels that devices may take."""
+    for size in HEADS:
+        for make in (forward, backward_keys, backward_queries):
+            yield make(size).kernel

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from . import attention_wgmma
 from .gemm import EPILOGUES, INPUTS, TILES, Shape
 from .kernel import SOURCES, Kernel, entries, kernel
 
@@ -59,10 +60,11 @@ def _outputs(inputs: str, epilogue: str) -> tuple[str, ...]:
 
 def others() -> list[Kernel]:
     """Return the kernels of all other files with their default macros, and the variants that training uses."""
-    taken = {k.file for k in products()}
+    fused = list(attention_wgmma.all_kernels())
+    taken = {k.file for k in (*products(), *fused)}
     files = [path.name for path in sorted(SOURCES.glob("*.cu")) if path.name not in taken]
     found = [*(kernel(file, name=name) for file in files for name in entries(file)), *VARIANTS]
-    return [*found, *(_in_bf16(each) for each in found if _has_elements(each.file)), *TABLES]
+    return [*found, *(_in_bf16(each) for each in found if _has_elements(each.file)), *TABLES, *fused]
 
 
 def _has_elements(file: str) -> bool:

@@ -13,21 +13,22 @@ import numpy as np
 from ...device import TensorMap, device_of, is_bf16
 from ...kernels import attention_wgmma as tiles
 from ...kernels.launch import launch
+from .attention_record import Mask, address_of
 
 ALIGNMENT = 16  # bytes, of what a tensor map describes
 MOST_BYTES = 1 << 40
 
 
-def takes(dropout: Any, scale: float, log_sum_exp: Any, q: Any, k: Any, *others: Any) -> bool:
-    """Return whether the kernels compute attention of these arrays on their device.
+def takes(mask: Mask, q: Any, k: Any, *others: Any) -> bool:
+    """Return whether the kernels compute attention of these arrays, none of them empty, on their device.
 
     Parameters
     ----------
     q, k, others : array (N, H or Hk, S or T, D)
-        With all arrays of the op, read and written.
+        All arrays of the op, read and written.
     """
     arrays, size = (q, k, *others), q.shape[3]
-    if dropout is not None or size not in tiles.HEADS or not scale > 0 or not log_sum_exp.size or not k.shape[2]:
+    if mask.dropout is not None or size not in tiles.HEADS:
         return False
     device: Any = device_of(q)
     heads = q.shape[0] * q.shape[1]
@@ -61,7 +62,7 @@ def _map(x: Any, box: tuple[int, int]) -> TensorMap:
     batch, matrix, row = (
         stride if count > 1 else ALIGNMENT for stride, count in zip(x.strides[:3], x.shape[:3], strict=True)
     )
-    return TensorMap(_address(x), x.itemsize, x.shape[::-1], row, matrix, box, batch)
+    return TensorMap(address_of(x), x.itemsize, x.shape[::-1], row, matrix, box, batch)
 
 
 def _is_aligned(x: Any) -> bool:
@@ -69,10 +70,6 @@ def _is_aligned(x: Any) -> bool:
     apart = [stride for stride, count in zip(x.strides[:3], x.shape[:3], strict=True) if count > 1]
     return (
         x.strides[3] == x.itemsize
-        and _address(x) % ALIGNMENT == 0
+        and address_of(x) % ALIGNMENT == 0
         and all(0 < stride < MOST_BYTES and stride % ALIGNMENT == 0 for stride in apart)
     )
-
-
-def _address(x: Any) -> int:
-    return int(x.data.ptr)
