@@ -17,7 +17,7 @@
 
 #ifndef WARP_ROWS
 #define WARP_ROWS 16
-#define TILE_Q 64
+#define TILE_Q 32
 #endif
 #ifndef STAGES
 #define STAGES 2

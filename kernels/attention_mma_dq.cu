@@ -15,7 +15,7 @@
 
 #ifndef WARP_ROWS
 #define WARP_ROWS 16
-#define TILE_K 64
+#define TILE_K 32
 #endif
 #ifndef STAGES
 #define STAGES 2

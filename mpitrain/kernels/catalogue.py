@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from . import attention_wgmma
+from . import attention, attention_wgmma
 from .gemm import EPILOGUES, INPUTS, TILES, Shape
 from .kernel import SOURCES, Kernel, entries, kernel
 
@@ -60,7 +60,7 @@ def _outputs(inputs: str, epilogue: str) -> tuple[str, ...]:
 
 def others() -> list[Kernel]:
     """Return the kernels of all other files with their default macros, and the variants that training uses."""
-    fused = list(attention_wgmma.all_kernels())
+    fused = [*attention.all_kernels(), *attention_wgmma.all_kernels()]
     taken = {k.file for k in (*products(), *fused)}
     files = [path.name for path in sorted(SOURCES.glob("*.cu")) if path.name not in taken]
     found = [*(kernel(file, name=name) for file in files for name in entries(file)), *VARIANTS]

@@ -135,12 +135,12 @@ class Inputs:
         self.statistics.check_guards()
 
 
-def forward(build: Callable[..., cpu.Kernels], case: Case, bf16: int, seed: int = 0) -> Inputs:
+def forward(build: Callable[..., cpu.Kernels], case: Case, bf16: int, seed: int = 0, order: int = 0) -> Inputs:
     """Run the forward kernel that a device would take."""
     inputs = Inputs(case, bf16, seed)
     tile = FORWARD.tile(case.size, bf16, bool(case.dropout))
     kernels = build(FORWARD.file, **tile.macros)
-    inputs.launch(kernels, FORWARD.name, tile, case.queries, case.heads, seed)
+    inputs.launch(kernels, FORWARD.name, tile, case.queries, case.heads, order or seed)
     return inputs
 
 
