@@ -90,7 +90,7 @@ def test_no_fences_and_copies_of_four_dims(name, size, compiler):
 @each
 @pytest.mark.parametrize("name", FILES)
 def test_registers_are_shared_out(name, size, compiler):
-    """What the producer gives away is what the consumers take; and it needs none of that."""
+    """Consumers take no more registers than the producer gives away, and it needs none of those."""
     code = code_of(name, size, compiler)
     kinds = ("USETMAXREG.DEALLOC", "USETMAXREG.TRY_ALLOC")
     given, taken = (next(i for i, opcode in enumerate(code.opcodes) if opcode.startswith(kind)) for kind in kinds)
