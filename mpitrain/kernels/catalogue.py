@@ -1,9 +1,12 @@
 """Lists of kernels to build: those that training launches, and the rungs of the ladder."""
 
 import re
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
-from . import attention, attention_wgmma
+from . import attention, attention_wgmma, convolution_plan
+from .convolution import KINDS, Convolution
 from .gemm import EPILOGUES, INPUTS, TILES, Shape
 from .kernel import SOURCES, Kernel, entries, kernel
 
@@ -43,6 +46,7 @@ def products() -> list[Kernel]:
     epilogues = sorted({EPILOGUES.index(epilogue) for _, _, epilogue in PRODUCTS})
     return [
         *dict.fromkeys(found),
+        *convolutions(),
         *(
             kernel("gemm_sum.cu", {"EPILOGUE": number, "OUTPUT_BF16": outputs})
             for number in epilogues
@@ -56,6 +60,18 @@ def _outputs(inputs: str, epilogue: str) -> tuple[str, ...]:
     if inputs != "bf16":
         return ("fp32",)
     return ("bf16",) if epilogue != "none" else ("fp32", "bf16")
+
+
+def convolutions() -> list[Kernel]:
+    """Return all variants of the convolutions that training uses: channels in whole chunks of 16 bytes, and not."""
+    found = []
+    for tile, kind in product(convolution_plan.TILES, KINDS):
+        for inputs in INPUTS[tile.kernel]:
+            outputs = "bf16" if inputs == "bf16" and kind != "dw" else "fp32"
+            conv = Convolution(kind, 1, (1, 1), 8, 8, (1, 1), inputs=inputs, outputs=outputs)
+            strided = replace(conv, stride=(2, 2), size=(2, 2))
+            found += [convolution_plan.built_for(tile, each, odd) for each in (conv, strided) for odd in (False, True)]
+    return list(dict.fromkeys(found))
 
 
 def others() -> list[Kernel]:

@@ -84,9 +84,9 @@ NAMES = sorted({path.stem for path in cpu.KERNELS.glob("*.cu")} - {"gemm_simt", 
 
 
 def archs(name: str) -> list[str]:
-    """Return the oldest GPU of a file, and two that most people have; or the only one that has its instructions."""
+    """Return the oldest GPU that a file is for, and those that most have."""
     what = kernel(f"{name}.cu")
-    return ["90a"] if what.exact_arch else list(dict.fromkeys((str(what.least_arch), "80", "90a")))
+    return [f"{what.least_arch}a"] if what.exact_arch else list(dict.fromkeys((str(what.least_arch), "80", "90a")))
 
 
 OTHERS = [(name, arch) for name in NAMES for arch in archs(name)]
