@@ -75,7 +75,7 @@ class MachineCode:
         best: dict[int, tuple[int, int]] = {last: (0, 0)}
         ahead: dict[int, int] = {}
         for i in range(last - 1, first - 1, -1):
-            reached = [j for j in self._successors(i) if i < j and j in best]
+            reached = [j for j in self.successors(i) if i < j and j in best]
             if reached:
                 ahead[i] = max(reached, key=best.__getitem__)
                 most, length = best[ahead[i]]
@@ -92,7 +92,8 @@ class MachineCode:
         ends = [i for i, opcode in enumerate(self.opcodes) if opcode == "EXIT"]
         return max((self._way(0, end, wanted) for end in ends), key=lambda way: (count_of(way, wanted), -way.total()))
 
-    def _successors(self, i: int) -> list[int]:
+    def successors(self, i: int) -> list[int]:
+        """Return the instructions that may follow instruction i."""
         if self.opcodes[i].startswith("BRA.DIV"):  # taken where the threads of a warp are apart
             return [i + 1]
         jump = [self._jumps[i]] if i in self._jumps else []
