@@ -9,7 +9,11 @@
 #endif
 using Element = FloatOrBf16<ELEMENT_BF16>::Type;
 
-constexpr int PIECE = 16 / sizeof(Element);
+// A file whose threads keep many pieces in registers defines less before it includes this.
+#ifndef ELEMENT_PIECE
+#define ELEMENT_PIECE (16 / sizeof(Element))
+#endif
+constexpr int PIECE = ELEMENT_PIECE;
 
 // body(first, count) for each piece of n elements that is this thread's; any one-dimensional grid.
 template <class Body>

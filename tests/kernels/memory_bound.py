@@ -3,7 +3,7 @@
     python -m tests.kernels.memory_bound        # the table of docs/benchmarks/gpu-predicted.md
 
 A kernel reaches the bandwidth of a copy if its instructions take less time than its bytes, and if enough bytes are
-under way (Little's law). Rates of an H100: 132 SMs at 1.7 GHz, 4 instructions of a warp a clock; 2.8 TB/s, 0.6 us a load.
+under way (Little's law). Rates of an H100: 132 SMs at 1.7 GHz, 4 instructions a clock; 2.8 TB/s; 0.6 us a load.
 """
 
 import math
@@ -46,8 +46,8 @@ class Case(NamedTuple):
 BF16 = {"ELEMENT_BF16": 1}
 NORM = BF16 | {"ROW_WARPS": 3}  # of 768 columns
 CASES = [
-    Case("softmax_cross_entropy", "softmax_cross_entropy", BF16 | {"ROW_WARPS": 16}, ((2, 0, 16), ("shared", 2, 16)), 4, 4,
-         20, 512, "rows of 50257, kept in shared memory", blocks=2),
+    Case("softmax_cross_entropy", "softmax_cross_entropy", BF16 | {"ROW_WARPS": 16}, ((2, 0, 16), ("shared", 2, 16)), 4,
+         4, 20, 512, "rows of 50257, kept in shared memory", blocks=2),
     Case("softmax_cross_entropy", "softmax_cross_entropy", {"ROW_WARPS": 16}, ((4, 0, 16), ("shared", 4, 16)), 8, 8,
          16.5, 512, "the same in fp32", blocks=1),
     Case("layernorm", "layernorm_forward", NORM, ((6, 2, 8),), 8, 8, 46, 96, "s = x + residual, y", True, loads=2),

@@ -76,9 +76,9 @@ def num_pieces(channels: int, piece: int = PIECE) -> int:
     return ceil_div(channels, piece)
 
 
-def window_record(window: Window, x: Any, groups: int = 1) -> np.ndarray:
+def window_record(window: Window, x: Any, groups: int = 1, piece: int = 0) -> np.ndarray:
     """Return struct Window of kernels/common/window.cuh for images of the shape of ``x`` (N, H, W, C)."""
-    return _window_record(window, tuple(x.shape), groups, piece_of(x))
+    return _window_record(window, tuple(x.shape), groups, piece or piece_of(x))
 
 
 @lru_cache(maxsize=1024)

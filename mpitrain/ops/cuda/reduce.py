@@ -16,6 +16,7 @@ from .launch import piece_of, size_of, values
 
 COLUMN_SUM, SUM_ROWS = element_kernel("reduce.cu", name="column_sum"), kernel("reduce.cu", name="sum_rows")
 SQUARES, SUM_PARTS = (kernel("reduce.cu", name=name) for name in ("sum_of_squares", "sum_parts"))
+BLOCK_COLUMNS = 32 * PIECE  # of fp32
 LEAST_TURNS = 8  # rows that each thread of a block adds up, unless there are fewer
 BLOCKS_PER_SM = 4
 PARTS_THREADS, PARTS_COLUMNS = 512, 32  # of a block of sum_parts
@@ -97,7 +98,7 @@ def between_bytes(rows: int, n: int, num_processors: int) -> int:
 
 
 def _whole(rows: int, n: int) -> Parts:
-    return Parts(ceil_div(n, 32 * PIECE), 1, rows)
+    return Parts(ceil_div(n, BLOCK_COLUMNS), 1, rows)
 
 
 def cut_rows(rows: int, n: int, num_processors: int, piece: int = PIECE) -> Parts:
