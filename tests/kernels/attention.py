@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpitrain.kernels.attention import DKDV, DQ, FORWARD, Tile
+from mpitrain.kernels.attention import DECODE_THREADS, DKDV, DQ, FORWARD, Tile, decoding
 from mpitrain.ops import OPS
 from mpitrain.ops.attention import Block, place_of
 from mpitrain.ops.cuda.attention_record import Mask, attention_record
 from mpitrain.ops.dropout import Masks
 from tests.kernels import cpu
-from tests.kernels.arrays import NULL, Elements, launch
+from tests.kernels.arrays import NULL, Elements, i32, launch
 
 RESULTS = ("y", "log_sum_exp", "dq", "dk", "dv")
 TOLERANCE = {0: 4e-3, 1: 2.5e-2}  # of tf32 and bf16 factors, by ELEMENT_BF16
@@ -154,3 +154,19 @@ def backward(build: Callable[..., cpu.Kernels], inputs: Inputs, seed: int = 0) -
     tile = DKDV.tile(case.size, bf16, bool(case.dropout))
     rows, heads = case.keys + (case.key % 16 if case.dropout else 0), case.heads // case.group
     inputs.launch(build(DKDV.file, **tile.macros), DKDV.name, tile, rows, heads, seed)
+
+
+def decode(build: Callable[..., cpu.Kernels], case: Case, bf16: int, seed: int = 0, num_processors: int = 1) -> Inputs:
+    """Run the kernels for few queries."""
+    inputs = Inputs(case, bf16, seed)
+    rows, matrices = case.group * case.queries, case.samples * case.heads // case.group
+    plan = decoding(rows, matrices, case.keys, case.size, bool(bf16), num_processors)
+    kernels = build(plan.decode.file, **dict(plan.decode.macros))
+    partials = inputs.statistics.room(plan.parts, inputs.log_sum_exp.size, case.size + 1)
+    record = inputs.record()
+    arguments = record, partials, i32(plan.parts), i32(plan.keys_of_part)
+    launch(kernels, "attention_decode", *arguments, grid=plan.blocks, block=DECODE_THREADS, seed=seed)
+    if plan.parts > 1:
+        grid, block = (1, 2, case.samples), (32, 2)
+        launch(kernels, "attention_merge", record, partials, i32(plan.parts), grid=grid, block=block, seed=seed)
+    return inputs
