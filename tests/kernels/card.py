@@ -17,8 +17,11 @@ from mpitrain.device import Im2colMap, TensorMap
 from mpitrain.kernels.kernel import SOURCES, kernel
 from mpitrain.kernels.launch import launch
 from mpitrain.kernels.plan import Launch
+from mpitrain.ops.cuda import attention_record
+from mpitrain.ops.cuda.attention_record import ATTENTION
 from tests.kernels import cpu, gemm, products
 
+POINTERS = {products.ARGUMENTS: products.POINTERS, ATTENTION: attention_record.POINTERS}  # of records, by their layout
 ALIGNMENT = 1024  # what addresses are equal to, modulo this, on both sides
 
 
@@ -85,10 +88,8 @@ class Kernels:
             return np.array(buffers.address(argument.ctypes.data) if argument.nbytes else 0, np.uint64)
         if argument.dtype == gemm.TENSOR_MAP:
             return self._device.tensor_map(self._planned(argument, buffers))
-        if argument.dtype != products.ARGUMENTS:
-            return argument
         record = argument.copy()
-        for name in products.POINTERS:
+        for name in POINTERS.get(argument.dtype, ()):
             record[name] = buffers.address(int(record[name]))
         return record
 
