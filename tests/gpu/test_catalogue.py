@@ -39,6 +39,7 @@ class Recorder(ShimDevice):
         ("bf16", "mlp", {"widths": (40, 30), "dropout": 0.3, "activation": "gelu", "optimizer": AdamW}),
         ("bf16", "resnet8", {}),
         ("bf16", "transformer", {}),
+        ("tf32", "transformer", {}),
         ("fp32", "transformer", {}),
     ],
 )

@@ -42,13 +42,17 @@ class MachineCode:
         """Return the number of instructions of these kinds."""
         return sum(count for opcode, count in self.counts.items() if opcode.startswith(prefixes))
 
-    def turn(self, core: str, wanted: str) -> Counter:
+    def turn(self, core: str, wanted: str, without: str = "none") -> Counter:
         """Return what a thread executes in one turn of the smallest loop around ``core`` (a loop within it: once).
+
+        Loops with instructions ``without`` are not meant.
 
         Of the ways through it, this is the shortest of those that meet ``wanted`` most often.
         """
         is_core = [opcode.startswith(core) for opcode in self.opcodes]
+        is_other = [opcode.startswith(without) for opcode in self.opcodes]
         loops = [(target, i) for i, target in self._jumps.items() if target < i and any(is_core[target:i])]
+        loops = [(first, last) for first, last in loops if not any(is_other[first:last])]
         first, last = min(loops, key=lambda loop: loop[1] - loop[0])
         best: dict[int, tuple[int, int]] = {last: (0, 0)}
         ahead: dict[int, int] = {}

@@ -1,4 +1,5 @@
-"""Attention on a GPU: products by our kernels, and between them the softmax of rows of scores (``softmax.cu``).
+"""Attention on a GPU: fused kernels (``attention_fused.py``), and where there are none what this file does: products by
+our kernels, and between them the softmax of rows of scores (``softmax.cu``).
 
 Shapes: as in ``ops/attention.py``; fp32 or bf16, scores and statistics fp32. Products have the device's precision.
 
@@ -22,6 +23,7 @@ from ...kernels.plan import ceil_div
 from .. import attention as ops
 from ..dropout import Masks
 from ..workspace import workspace
+from . import attention_fused as fused
 from .attention_record import DROPOUT, Mask
 from .elements import is_bf16
 from .matmul import multiply
@@ -48,10 +50,12 @@ def attention(
     dropout: Masks | None = None,
     block: ops.Block | None = None,
 ) -> bool:
-    """For each part of the scores, two products and one softmax."""
+    """One fused kernel; or for each part of the scores two products and one softmax."""
     mask = Mask(causal, lengths, segments, dropout, ops.place_of(block, q, k))
     if not _covers(log_sum_exp, mask, q, k, v, y):
         return False
+    if fused.forward(q, k, v, y, log_sum_exp, scale, mask):
+        return True
     written = _room_in_rows("y", y)
     read = _in_rows("q", q), _in_rows("k", k), _in_rows("v", v)
     for members in _members(q, k):
@@ -85,11 +89,14 @@ def attention_dx(
     dropout: Masks | None = None,
     block: ops.Block | None = None,
     delta: Any = None,
+    y: Any = None,
 ) -> bool:
-    """For each part of the scores, five products, and one launch that turns scores and dp into p and ds."""
+    """Fused kernels; or for each part of the scores five products, and one launch that makes p and ds."""
     mask = Mask(causal, lengths, segments, dropout, ops.place_of(block, q, k))
     if not _covers(log_sum_exp, mask, dy, q, k, v, dq, dk, dv) or not _fits_statistics(delta, log_sum_exp):
         return False
+    if fused.backward(dy, q, k, v, log_sum_exp, dq, dk, dv, scale, mask, delta, y):
+        return True
     written = [_room_in_rows(name, x) for name, x in (("dq", dq), ("dk", dk), ("dv", dv))]
     of_queries = _in_rows("dy", dy), _in_rows("q", q), written[0]
     of_keys = _in_rows("k", k), _in_rows("v", v), *written[1:]
