@@ -113,7 +113,7 @@ def test_masters_are_updated_as_without_a_copy(optimizer, options):
 
 
 def test_an_optimizer_that_knows_of_no_copy(device):
-    """It is made again before the next step."""
+    """The copy of the weights is made again before the next step."""
 
     class Plain(SGD):
         writes_copy = False

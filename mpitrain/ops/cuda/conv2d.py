@@ -34,6 +34,8 @@ def conv2d_db(dy: Any, db: Any, accumulate: bool) -> None:
 @ops.conv2d.cuda
 def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
     """One launch, with the bias in its epilogue."""
+    if is_bf16(y):
+        x = bf16_of(x, "images")  # samples that are fp32 still
     columns = columns_of(plan)
     if columns.takes(x, y) and (columns.is_direct or not IMPLICIT):
         columns.forward(x, w, b, y)
@@ -44,6 +46,8 @@ def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
 @ops.conv2d_dw.cuda
 def conv2d_dw(x: Any, dy: Any, dw: Any, plan: ops.Conv2dPlan, accumulate: bool) -> bool:
     """One launch over parts of all pixels, and one that adds the parts in order."""
+    if is_bf16(dy):
+        x = bf16_of(x, "images")
     columns = columns_of(plan)
     if columns.takes(x, dy) and dw.dtype == np.float32 and (columns.is_direct or not IMPLICIT):
         columns.dw(x, dy, dw, accumulate)
