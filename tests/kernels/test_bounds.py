@@ -65,6 +65,11 @@ for channels, groups in ((6, 2), (8, 1)):
     launch(pool, "max_pool_dx", argmax, y, images, record, grid=(2, 2))
     launch(pool, "mean_pool", images, y, f32(1), record, grid=(2, 2))
     launch(pool, "mean_pool_dx", y, images, f32(1), record, grid=(2, 2))
+from tests.kernels import depthwise
+narrow = depthwise.Case(Window((3, 2), (2, 1), (1, 0), (1, 2)), (7, 6), 6)
+depthwise.forward(narrow)
+depthwise.dx(narrow)
+depthwise.dw(narrow)
 slope = np.ones((rows, n), np.float32)
 for warps in (1, 8):
     kernels = cpu.build("softmax.cu", ROW_WARPS=warps, DROPS=1)
