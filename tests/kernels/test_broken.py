@@ -225,8 +225,8 @@ def test_broken_rounding_is_found(text):
 )
 def test_broken_moments_are_found(right, wrong):
     broken = cpu.build("batchnorm.cu", lambda whole: whole.replace(right, wrong))
-    x, moments = np.random.default_rng(0).standard_normal((300, 6)).astype(np.float32), np.zeros((2, 6), np.float32)
-    launch(broken, "batchnorm_moments", x, moments, i32(300), i32(6), i32(300), grid=1)
+    x, moments = np.random.default_rng(0).standard_normal((1500, 8)).astype(np.float32), np.zeros((2, 8), np.float32)
+    launch(broken, "batchnorm_moments", x, moments, i32(1500), i32(8), i32(1500), grid=1)
     expected = [x.mean(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)]
     assert not np.allclose(moments, expected, rtol=1e-4, atol=1e-4)
 

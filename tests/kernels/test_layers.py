@@ -141,7 +141,9 @@ def test_softmax_of_what_is_no_number(bf16, warps):
     assert found[3, 7] == 0
 
 
-@pytest.mark.parametrize(("rows", "channels", "each"), [(35, 1, 35), (35, 3, 20), (200, 16, 70), (9, 150, 9)])
+@pytest.mark.parametrize(
+    ("rows", "channels", "each"), [(35, 1, 35), (35, 3, 20), (200, 16, 70), (9, 150, 9), (2100, 8, 1100)]
+)
 @pytest.mark.parametrize("relu", [0, 1])
 def test_batchnorm_forward(bf16, rows, channels, each, relu):
     elements, vectors = Elements(bf16), Elements(0, seed=1)
@@ -169,7 +171,9 @@ def test_batchnorm_forward(bf16, rows, channels, each, relu):
     elements.check(y, np.maximum(expected, 0) if relu else expected, scale=8)
 
 
-@pytest.mark.parametrize(("rows", "channels", "each"), [(35, 1, 35), (35, 3, 20), (200, 16, 70), (9, 150, 9)])
+@pytest.mark.parametrize(
+    ("rows", "channels", "each"), [(35, 1, 35), (35, 3, 20), (200, 16, 70), (9, 150, 9), (2100, 8, 1100)]
+)
 @pytest.mark.parametrize("relu", [0, 1])
 def test_batchnorm_backward(bf16, rows, channels, each, relu):
     """Center x on 2, which is 0.5 more than the mean of all ranks, which have 3 times as many pixels."""
