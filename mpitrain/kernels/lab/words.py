@@ -10,7 +10,7 @@ import numpy as np
 from .records import KINDS, WAYS
 from .source import Entry, Source
 from .symbols import Symbol
-from .tasks import Task
+from .task import Task
 
 
 @dataclass(frozen=True)
