@@ -71,7 +71,8 @@ def show_exercises() -> int:
     rows = [(str(number), path.stem.partition("_")[2], purpose) for number, (path, purpose) in exercises().items()]
     print_table(console, [Column(""), Column("exercise", "word"), Column("task", "text")], rows)
     console.print()
-    console.say("mpitrain kernel lab --new 1 writes the first one's starter; docs/course/kernels has the text.")
+    console.say("mpitrain kernel lab --new 1 writes the first one; all of them, with a page that explains them:")
+    console.say("mpitrain course start DIR --lab kernels")
     return 0
 
 
