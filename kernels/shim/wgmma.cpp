@@ -117,8 +117,19 @@ void check_warpgroup(uint64_t a, uint64_t b) {
   if (known[number] != std::make_pair(a, b)) block.fail("the lanes of a warpgroup pass different descriptors to wgmma");
 }
 
+// The next product after number i that adds to the same sums, or none: the number of products.
+size_t next_of(const std::vector<Product>& products, size_t i) {
+  size_t next = i + 1;
+  while (next < products.size() && products[next].sums != products[i].sums) next++;
+  return next;
+}
+
 void execute(std::vector<Product>& products, size_t i) {
-  if (i > 0 && products[i - 1].sums == products[i].sums) products[i].values = products[i - 1].values;
+  for (size_t before = i; before-- > 0;)
+    if (products[before].sums == products[i].sums) {
+      products[i].values = products[before].values;
+      break;
+    }
   products[i].is_bf16 ? multiply<true>(products[i]) : multiply<false>(products[i]);
 }
 
@@ -159,10 +170,11 @@ void wait_products(int pending) {
     if (!p.done) execute(products, finished);
     if (p.rows && memcmp(p.rows, p.rows_before, sizeof p.rows_before))
       block.fail("the registers of A changed before the wait for their product");
-    if (finished + 1 == products.size() || products[finished + 1].sums != p.sums)
+    const size_t next = next_of(products, finished);
+    if (next == products.size())
       memcpy(p.sums, p.values.data(), p.values.size() * sizeof(float));
-    else if (!products[finished + 1].done)
-      products[finished + 1].values = p.values;
+    else if (!products[next].done)
+      products[next].values = p.values;
   }
   products.erase(products.begin(), products.begin() + finished);
   if (products.empty()) me().registers_fenced = false;
