@@ -141,8 +141,7 @@ __device__ __forceinline__ void consume(const Stages& stages, unsigned char* buf
     const bool inside = takes && row + GROUP_M <= gemm.m && origin.col + TILE_N <= gemm.n;
     const WarpTile tile = {work.index(gemm), row + warp * CHUNK_ROWS, origin.col};
     if (inside) writer.begin(pre_map, tile);
-    float sums[SLABS][TILE_N / 8][4];
-    if (steps == 0) clear(sums);
+    float sums[SLABS][TILE_N / 8][4] = {};
     if (PING_PONG) named_barrier_wait<CONSUMERS * WARPGROUP>(TURN + consumer);
     multiply<INPUT_BF16, !TRANSPOSE_A, TRANSPOSE_B>(sums, stages, at, steps, first, [&] {
       if (PING_PONG) pass_turn(gemm, work, consumer);

@@ -62,7 +62,7 @@ __device__ __forceinline__ float gelu_tanh_phi_approx(float x) {
   return 0.5f + 0.5f * tanh_approx(x * (0.7978845608f + 0.7978845608f * 0.044715f * x * x));
 }
 __device__ __forceinline__ float gelu_tanh_approx(float x) { return x * gelu_tanh_phi_approx(x); }
-__device__ __forceinline__ float gelu_tanh_slope_approx(float x) {
-  const float phi = gelu_tanh_phi_approx(x);
-  return phi + x * phi * (1 - phi) * 2 * 0.7978845608f * (1 + 3 * 0.044715f * x * x);
+__device__ __forceinline__ float gelu_tanh_slope_approx(float x) {  // phi' = (1 - t^2) / 2 times the slope within
+  const float a = 0.7978845608f, b = 0.044715f, s = x * x, t = tanh_approx(x * (a + a * b * s));
+  return x * (0.5f * a + 1.5f * a * b * s) * (1 - t * t) + (0.5f + 0.5f * t);
 }

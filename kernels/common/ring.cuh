@@ -60,12 +60,6 @@ struct Place {
   }
 };
 
-template <int SLABS, int GROUPS>
-__device__ __forceinline__ void clear(float (&sums)[SLABS][GROUPS][4]) {
-#pragma unroll
-  for (int i = 0; i < SLABS * GROUPS * 4; i++) sums[i / (4 * GROUPS)][i / 4 % GROUPS][i % 4] = 0;
-}
-
 // sums = the products over `steps` stages, in SLABS times 64 rows that begin at row `first` of each tile of A. A stage is
 // 128 bytes of k deep where both factors are contiguous in k, and as many elements where they are not. Between the issue
 // of the last product and the wait for it, issued() is called.

@@ -6,7 +6,7 @@
 //
 // Factors are bf16, sums stay fp32. mma needs its operands spread over the lanes in its own layout, and ldmatrix
 // brings them: eight rows of 16 bytes a matrix, four matrices at once, b transposed on the way. Rows are padded by 16
-// bytes, so that eight of them are in different banks. gemm_mma.cu continues from here: cp.async, a ring.
+// bytes, so that eight of them are in different banks.
 #include "common/fragments.cuh"
 #include "common/ldmatrix.cuh"
 #include "common/mma.cuh"

@@ -117,13 +117,7 @@ void check_warpgroup(uint64_t a, uint64_t b) {
   if (known[number] != std::make_pair(a, b)) block.fail("the lanes of a warpgroup pass different descriptors to wgmma");
 }
 
-// The next product after number i that adds to the same sums, or none: the number of products.
-size_t next_of(const std::vector<Product>& products, size_t i) {
-  size_t next = i + 1;
-  while (next < products.size() && products[next].sums != products[i].sums) next++;
-  return next;
-}
-
+// Products run in their order, each on the sums that the last one before it on the same registers has left.
 void execute(std::vector<Product>& products, size_t i) {
   for (size_t before = i; before-- > 0;)
     if (products[before].sums == products[i].sums) {
@@ -170,7 +164,8 @@ void wait_products(int pending) {
     if (!p.done) execute(products, finished);
     if (p.rows && memcmp(p.rows, p.rows_before, sizeof p.rows_before))
       block.fail("the registers of A changed before the wait for their product");
-    const size_t next = next_of(products, finished);
+    size_t next = finished + 1;
+    while (next < products.size() && products[next].sums != p.sums) next++;
     if (next == products.size())
       memcpy(p.sums, p.values.data(), p.values.size() * sizeof(float));
     else if (!products[next].done)

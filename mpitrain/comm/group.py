@@ -235,15 +235,16 @@ class Group(Ranks):
         """
         self._planner.use_progress_thread(wanted)
 
-    def use_staging(self, staging: Staging) -> None:
+    def use_staging(self, staging: Staging, *, offers_nccl: bool = False) -> None:
         """Set how plans access this rank's buffers if they are not NumPy arrays; all ranks call it together.
 
-        Ranks may differ: if some have a device and some have none, all use the algorithms that suit devices.
+        Ranks may differ: if some have a device and some have none, all use the algorithms that suit devices. With
+        ``offers_nccl``, which one group of a job may have, ``auto`` takes NCCL where each rank has a GPU of its own.
         """
         for plan in self._plans.values():  # of all_reduce(), on the buffers of another device
             plan.free()
         self._plans.clear()
-        self._planner.use_staging(staging)
+        self._planner.use_staging(staging, offers_nccl=offers_nccl)
 
     def note_staging(self, num_bytes: int) -> None:
         """Take a note if a device's buffers of this length go through the host where MPI may be able to read them."""

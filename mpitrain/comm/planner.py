@@ -67,6 +67,8 @@ class Planner:
         self._next_tag, self._free_tags = 0, list[int]()
         self.staging = HOST
         self._group: NcclGroup | None = None  # made when NCCL is first used
+        self._offers_nccl = False
+        self._nccl_starts: bool | None = None
         self.has_devices = self.mixed = False
         self.direct_bytes, self._may_try = math.inf, False
 
@@ -79,6 +81,8 @@ class Planner:
         """Return a request for an all-reduce by one of ``ALL_REDUCE_NAMES`` or a user's checked algorithm."""
         check_operator(op)
         if algorithm == NCCL:
+            return self._nccl(buffer, op)
+        if algorithm == "auto" and op == "sum" and not isinstance(buffer, np.ndarray) and self._takes_nccl():
             return self._nccl(buffer, op)
         if self.has_devices:
             algorithm = self._for_device(algorithm, buffer.nbytes)
@@ -106,6 +110,27 @@ class Planner:
             check_gpus(self._comm, device, "--all-reduce")
             self._group = make_group(self._comm, device)
         return self._group
+
+    def _takes_nccl(self) -> bool:
+        """Return whether ``auto`` sums a device's buffers by NCCL: where it starts on a GPU of each rank's own."""
+        if not self._offers_nccl or self.mixed or not self.has_devices or self._comm.size == 1:
+            return False
+        if self._nccl_starts is None:
+            self._nccl_starts = self._start_nccl()
+        return self._nccl_starts
+
+    def _start_nccl(self) -> bool:
+        """Start NCCL if each rank has a GPU; a note says why it does not start."""
+        try:
+            check_gpus(self._comm, getattr(self.staging, "device", None), "--all-reduce")
+        except AgreedError:  # nobody asked for it
+            return False
+        try:
+            self._nccl_group(self.staging)
+        except AgreedError as error:
+            self._note(f"gradients are summed by MPI: {error}")
+            return False
+        return True
 
     def driven(
         self,
@@ -152,9 +177,14 @@ class Planner:
         """Let a thread progress the requests that are planned from now on, or stop doing so."""
         self._note(self._driver.use_thread(wanted and self._comm.size > 1))
 
-    def use_staging(self, staging: Staging) -> None:
-        """Set how plans access this rank's buffers if they are not NumPy arrays."""
+    def use_staging(self, staging: Staging, *, offers_nccl: bool = False) -> None:
+        """Set how plans access this rank's buffers if they are not NumPy arrays.
+
+        With ``offers_nccl``, ``auto`` may take NCCL. NCCL may hang if two of its communicators sum at the same time in
+        other orders, so a job offers it in one group, of all ranks.
+        """
         self.staging, self._group = staging, None
+        self._offers_nccl, self._nccl_starts = offers_nccl, None
         kinds = self._comm.allgather((staging.queued, staging.direct_bytes, staging.may_try))
         self.has_devices = any(queued for queued, _, _ in kinds)
         self.mixed = len({queued for queued, _, _ in kinds}) > 1
@@ -172,6 +202,8 @@ class Planner:
 
     def choose(self, num_bytes: int) -> Choice:
         """Return the choice of ``auto`` at this length and the reason."""
+        if self._takes_nccl():
+            return Choice(NCCL, None, "nccl: each rank has a GPU of its own")
         if self.has_devices:
             return Choice(self._for_device("auto", num_bytes), None, "for a GPU's buffers")
         choice = self._auto.choose(num_bytes)

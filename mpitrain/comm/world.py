@@ -155,11 +155,11 @@ class World(Ranks):
             self._groups[axis] = Group(self._comm, axis, job=self.job)
         return self._groups[axis]
 
-    def use_staging(self, staging: Staging) -> None:
+    def use_staging(self, staging: Staging, *, offers_nccl: bool = False) -> None:
         """Let the groups of all ranks, whatever their axes, send buffers so (collective); see ``Group.use_staging``."""
-        self.group("data")
+        data = self.group("data")
         for group in self._groups.values():
-            group.use_staging(staging)
+            group.use_staging(staging, offers_nccl=offers_nccl and group is data)
 
     # Training on all ranks needs no mesh: these are the methods of the data group.
     all_reduce = _by_data_group(Group.all_reduce)

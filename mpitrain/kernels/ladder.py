@@ -16,6 +16,9 @@ from .launch import launch
 from .matrices import Matrices
 from .plan import Launch, Three, ceil_div
 
+OUT_BOX = 32, 16
+"""Columns and rows of out, fp32, that a warp stores at a time."""
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -32,6 +35,10 @@ class Rung:
         fp32 or bf16.
     barriers : int
         Barriers of each stage of a ring that the copy engine fills; 0 for a rung that takes arrays, not tensor maps.
+    stays : bool
+        Whether blocks stay for many tiles: as many run as there are multiprocessors.
+    stores : bool
+        Whether the copy engine writes out, by a tensor map in the place of its address.
     """
 
     name: str
@@ -39,6 +46,8 @@ class Rung:
     block: Three
     inputs: str = "fp32"
     barriers: int = 0
+    stays: bool = False
+    stores: bool = False
 
     @cached_property
     def kernel(self) -> Kernel:
@@ -60,11 +69,42 @@ class Rung:
         """Dynamic shared memory: tiles and barriers, and room to align them."""
         if not self.barriers:
             return 0
-        return self._macro("STAGES", 1) * (sum(self.tile) * 2 * BOX + 8 * self.barriers) + 1024
+        ring = self._macro("STAGES", 1) * (sum(self.tile) * 2 * BOX + 8 * self.barriers)
+        return ring + self._macro("STAGING_BYTES") + 8 * self._macro("TURNS") + 1024
 
-    def plan(self, m: int, n: int) -> Launch:
-        """Return the launch for out (m, n)."""
+    @property
+    def title(self) -> str:
+        """Its number and its idea, as the file's first line has them."""
+        first = (SOURCES / "ladder" / f"{self.name}.cu").read_text().partition("\n")[0]
+        return first.removeprefix("// Ladder ").partition(":")[0]
+
+    @property
+    def number(self) -> int:
+        """Its place in the ladder."""
+        return int(self.name.split("_")[1])
+
+    @property
+    def depth(self) -> int:
+        """Elements of k in a step."""
+        return self._macro("TILE_K", 1)
+
+    @property
+    def overlaps(self) -> bool:
+        """True if tiles are fetched while others are multiplied."""
+        return self._macro("STAGES", 1) > 1
+
+    @cached_property
+    def cluster(self) -> int:
+        """Blocks of a cluster."""
+        return self._macro("CLUSTER", 1)
+
+    def plan(self, m: int, n: int, num_processors: int) -> Launch:
+        """Return the launch for out (m, n) on a GPU of so many multiprocessors."""
         tiles = {"m": ceil_div(m, self.tile[0]), "n": ceil_div(n, self.tile[1])}
+        if self.stays:
+            work = ceil_div(tiles["m"], self.cluster) * tiles["n"]
+            clusters = max(1, min(work, num_processors // self.cluster))
+            return Launch((clusters * self.cluster, 1, 1), self.block, self.shared_bytes, self.cluster)
         return Launch((tiles[self.axes[0]], tiles[self.axes[1]], 1), self.block, self.shared_bytes)
 
     def run(self, device: Any, a: Matrices, b: Matrices, out: Matrices) -> None:
@@ -73,8 +113,9 @@ class Rung:
         if self.boxes is not None:
             factors = [x.tensor_map(device, box) for x, box in zip((a, b), self.boxes, strict=True)]
         sizes = [np.array(size, np.int32) for size in (out.rows, out.cols, a.cols)]
-        arguments = [*factors, np.array(out.address, np.uint64), *sizes]
-        launch(device, self.kernel, self.plan(out.rows, out.cols), arguments)
+        result = out.tensor_map(device, OUT_BOX, 4) if self.stores else np.array(out.address, np.uint64)
+        arguments = [*factors, result, *sizes]
+        launch(device, self.kernel, self.plan(out.rows, out.cols, device.num_processors), arguments)
 
     def _macro(self, name: str, otherwise: int = 0) -> int:
         found = re.search(rf"^#define {name} (\d+)$", (SOURCES / "ladder" / f"{self.name}.cu").read_text(), re.M)
@@ -90,7 +131,14 @@ RUNGS = (
     Rung("gemm_06_vectorized", "nm", (256, 1, 1)),
     Rung("gemm_07_warp_tile", "nm", (256, 1, 1)),
     Rung("gemm_08_tensor_cores", "nm", (256, 1, 1), "bf16"),
-    Rung("gemm_09_wgmma", "nm", (128, 1, 1), "bf16", barriers=1),
-    Rung("gemm_10_ring", "nm", (128, 1, 1), "bf16", barriers=1),
-    Rung("gemm_11_producer", "nm", (384, 1, 1), "bf16", barriers=2),
+    Rung("gemm_09_swizzle", "nm", (256, 1, 1), "bf16"),
+    Rung("gemm_10_wgmma", "nm", (128, 1, 1), "bf16", barriers=1),
+    Rung("gemm_11_ring", "nm", (128, 1, 1), "bf16", barriers=1),
+    Rung("gemm_12_wide", "nm", (256, 1, 1), "bf16", barriers=1),
+    Rung("gemm_13_producer", "nm", (384, 1, 1), "bf16", barriers=2),
+    Rung("gemm_14_overlap", "nm", (384, 1, 1), "bf16", barriers=2),
+    Rung("gemm_15_persistent", "nm", (384, 1, 1), "bf16", barriers=2, stays=True),
+    Rung("gemm_16_multicast", "nm", (384, 1, 1), "bf16", barriers=2, stays=True),
+    Rung("gemm_17_store", "nm", (384, 1, 1), "bf16", barriers=2, stays=True, stores=True),
+    Rung("gemm_18_ping_pong", "nm", (384, 1, 1), "bf16", barriers=2, stays=True, stores=True),
 )

@@ -37,7 +37,7 @@ class AllReduceSync(WholeUpdateSync, PlannedSync):
         each = zip(groups, slices, names, whats, strict=True)
         plans = [one.plan_all_reduce(s, name, what=what) for one, s, name, what in each]
         self.algorithms = [plan.algorithm for plan in plans]
-        if all_reduce != NCCL:
+        if NCCL not in self.algorithms:
             group.note_staging(max(s.nbytes for s in slices))
         WholeUpdateSync.__init__(self, arena)
         PlannedSync.__init__(self, arena, group, plans, BucketQueue(self.buckets, plans, arena.put_header))

@@ -33,7 +33,7 @@ def take_device(config: Config, world: World) -> Device:
         if config.parallel.elastic and any(place.number is not None for place in places):
             raise UserError("--elastic is for CPUs so far: take --device cpu")
         device = open_device(places[world.rank], settings.precision)
-    use_device(device, world)
+    use_device(device, world, offers_nccl=not config.parallel.mesh)
     return device
 
 
@@ -43,14 +43,17 @@ def share_devices(config: Config, world: World) -> None:
     world.gpu_slot = assign(sights)[world.rank]
 
 
-def use_device(device: Device, world: World) -> None:
-    """Register with ``world`` that this rank's gradients are on ``device`` (collective)."""
+def use_device(device: Device, world: World, *, offers_nccl: bool = False) -> None:
+    """Register with ``world`` that this rank's gradients are on ``device`` (collective).
+
+    With ``offers_nccl``, ``auto`` may sum them by NCCL, which no other message of the run may use then.
+    """
     staging: Staging = HOST
     if any(world.all_gather(device is not CPU)):
         trial = find_trial(world, device)
         if device is not CPU:
             staging = _staging_of(device, trial)
-    world.use_staging(staging)
+    world.use_staging(staging, offers_nccl=offers_nccl)
 
 
 def use_devices_in(mesh: Mesh, world: World) -> None:

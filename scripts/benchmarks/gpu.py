@@ -6,8 +6,8 @@ Parts, in this order: table (the planner's), training (products of training), la
 included), steps, codecs (of gradients, beside a copy), squares, ladder. Each is a process of its own that writes its
 rows as they come, the smallest first: what hangs or fails costs its own part. With --minutes each part has its share of
 the time that is left.
-docs/benchmarks/gpu.md, the ladder's table in docs/kernels.md and the rows in docs/benchmarks/gpu.json are written after
-each part. Exit code 2 where there is no GPU, 1 where a product was wrong or a part failed.
+docs/benchmarks/gpu.md, the ladder's table in docs/kernel-ladder.md and the rows in docs/benchmarks/gpu.json are written
+after each part. Exit code 2 where there is no GPU, 1 where a product was wrong or a part failed.
 """
 
 import argparse
@@ -85,8 +85,8 @@ def write(docs: Path, found: dict) -> None:
     page = docs / "benchmarks" / "gpu.md"
     page.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     page.write_text(gpu_report.page(found))
-    gpu_report.put_ladder(docs / "kernels.md", found)
-    print(f"written: {page}, {page.with_suffix('.json')}, {docs / 'kernels.md'}", flush=True)
+    gpu_report.put_ladder(docs / "kernel-ladder.md", found)
+    print(f"written: {page}, {page.with_suffix('.json')}, {docs / 'kernel-ladder.md'}", flush=True)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

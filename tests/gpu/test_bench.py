@@ -15,6 +15,7 @@ from mpitrain.kernels.bench.runs import Runs
 from mpitrain.kernels.bench.stopwatch import WARM_UP, Stopwatch
 from mpitrain.kernels.bench.tune import Tuner
 from mpitrain.kernels.gemm import Shape, make_plan
+from mpitrain.kernels.ladder import RUNGS
 from mpitrain.kernels.matrices import Matrices
 from mpitrain.kernels.planner import choose, find_table, read_table, shape_key, write_table
 from tests.gpu import fake_cublas
@@ -86,7 +87,7 @@ def test_the_ladder_from_the_first_rung_to_the_last(cublas):
     bench = Runs(device, Contenders(device, cublas), Stopwatch(device, FLUSH), 1)
     rows = [row for row in bench.ladder(136) if row.precision != "tf32"]
     names = [row.name for row in rows]
-    assert [name[:2] for name in names if name[0].isdigit()] == [f"{i:02}" for i in range(1, 12)]
+    assert [name[:2] for name in names if name[0].isdigit()] == [f"{i:02}" for i in range(1, len(RUNGS) + 1)]
     assert [name for name in names if not name[0].isdigit()] == ["gemm_simt", "gemm_mma", "gemm_wgmma"]
     assert [row.name for row in rows if not row.right] == []
 
@@ -134,8 +135,8 @@ def test_the_command(tmp_path, capsys, cublas):
 
 def check_pages(folder, found):
     """Check the pages that scripts/bench gpu writes from these rows, twice over."""
-    text = (ROOT / "docs" / "kernels.md").read_text()
-    (folder / "kernels.md").write_text(text)
+    text = (ROOT / "docs" / "kernel-ladder.md").read_text()
+    (folder / "kernel-ladder.md").write_text(text)
     found["ladder"] = found["training"]
     found["steps"] = [{"name": "mlp", "ours_us": 2.0, "graph_us": 1.0, "peer": "PyTorch", "peer_us": 3.0}]
     spec = importlib.util.spec_from_file_location("gpu_report", ROOT / "scripts" / "benchmarks" / "gpu_report.py")
@@ -145,8 +146,8 @@ def check_pages(folder, found):
     assert "| fp32 NN small, forward | 40 20 24 | gemm_simt" in page
     assert "| mlp | 2 | 1 | PyTorch | 3 | 1.50 | 3.00 |" in page
     for _ in range(2):
-        report.put_ladder(folder / "kernels.md", found)
-    written = (folder / "kernels.md").read_text()
+        report.put_ladder(folder / "kernel-ladder.md", found)
+    written = (folder / "kernel-ladder.md").read_text()
     before, after = (part for part in text.split(text.partition(report.BEGIN)[2].partition(report.END)[0]))
     assert written.startswith(before)
     assert written.endswith(after)

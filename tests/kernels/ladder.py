@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mpitrain.kernels.ladder import OUT_BOX
 from mpitrain.kernels.ladder import RUNGS as ALL
 from tests.kernels import cpu, formats, gemm, products
 
@@ -25,14 +26,15 @@ def run(kernels: cpu.Kernels, name: str, m: int, n: int, k: int, seed: int) -> f
     factors = [buffer.values for buffer in (a, b)]
     if rung.boxes is not None:
         factors = [gemm.tensor_map(buffer, box) for buffer, box in zip((a, b), rung.boxes)]
-    plan = rung.plan(m, n)
+    result = gemm.shim_map(out.ctypes.data, 4, (n, m, 1), (4, 4 * n, 4 * n * m), OUT_BOX) if rung.stores else out
+    plan = rung.plan(m, n, num_processors=3)
     kernels.launch(
         name,
         grid=plan.grid,
         block=plan.block,
         shared_bytes=plan.shared_bytes,
-        arguments=[*factors, out, *(np.array(size, np.int32) for size in (m, n, k))],
-        memory=[buffer.values for buffer in (a, b)],
+        arguments=[*factors, result, *(np.array(size, np.int32) for size in (m, n, k))],
+        memory=[a.values, b.values, out],
         seed=seed,
     )
     a_values, b_values = values

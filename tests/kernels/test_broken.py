@@ -89,8 +89,32 @@ RUNGS = {
         "c % 2 * 2], b_values[c / 2][c % 2 * 2 + 1]",
         "c % 2 * 2 + 1], b_values[c / 2][c % 2 * 2]",
     ),
-    "no barrier after wgmma": ("gemm_10_ring", "    __syncthreads();       //", "    //"),
-    "released before wgmma is done": ("gemm_11_producer", "      wgmma_wait(sums);\n      if", "      if"),
+    "swizzled by readers alone": ("gemm_09_swizzle", "(at(tile, y, x), piece", "(&tile[y][x], piece"),
+    "no barrier after wgmma": ("gemm_11_ring", "    __syncthreads();       //", "    //"),
+    "both warpgroups at the same rows": ("gemm_12_wide", "a_tile + group * 64 * 128", "a_tile"),
+    "released before wgmma is done": ("gemm_13_producer", "      wgmma_wait(sums);\n      if", "      if"),
+    "released while wgmma runs": ("gemm_14_overlap", "release(tile - 1);", "release(tile);"),
+    "no wait before the sums are written": ("gemm_14_overlap", "    wgmma_wait(sums);\n    write", "    write"),
+    "last stage of a tile kept": ("gemm_15_persistent", "if (steps > 0) release(place - 1);", ""),
+    "phase of the tile, not of the ring": (
+        "gemm_15_persistent",
+        "barrier_wait(&full[place % STAGES], place / STAGES % 2)",
+        "barrier_wait(&full[place % STAGES], step / STAGES % 2)",
+    ),
+    "released in one block alone": ("gemm_16_multicast", "% 32 < CLUSTER) barrier_arrive", "% 32 < 1) barrier_arrive"),
+    "other block not waited for": (
+        "gemm_16_multicast",
+        "barrier_init(&empty[i], 8 * CLUSTER)",
+        "barrier_init(&empty[i], 8)",
+    ),
+    "no fence before the store": ("gemm_17_store", "    fence_async();\n", ""),
+    "box written while it is stored": ("gemm_17_store", "    if (lane == 0) tensor_stores_read<1>();\n", ""),
+    "rows of out not swizzled": ("gemm_17_store", "(piece ^ y % 8)", "piece"),
+    "block ends before its stores": ("gemm_17_store", "    if (threadIdx.x % 32 == 0) tensor_stores_read<0>();", ""),
+    "both consumers begin": ("gemm_18_ping_pong", "unsigned turn = consumer ^ 1;", "unsigned turn = 1;"),
+    "no turns": ("gemm_18_ping_pong", "barrier_wait(&turns[consumer], turn);", ""),
+    "one turn after the other's": ("gemm_18_ping_pong", "      place += steps;", "      place += 0;"),
+    "half of b for one block alone": ("gemm_16_multicast", "barrier, 3);", "barrier, 1 << rank);"),
     "a row too far": ("gemm_07_warp_tile", "r / 4 * STEP_M + r % 4", "r / 4 * STEP_M + r % 4 + 1"),
 }
 
@@ -144,7 +168,7 @@ def test_broken_rung_is_found(mistake):
     name, right, wrong = RUNGS[mistake]
     broken = break_rung(name, right, wrong)
     try:
-        error = ladder.run(broken, name, 140, 130, 520, seed=1)
+        error = ladder.run(broken, name, 300, 600, 520, seed=1)
     except cpu.Launch:
         return
     assert not error < 1e-6

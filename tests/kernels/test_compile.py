@@ -8,6 +8,7 @@ import pytest
 
 from mpitrain.kernels import nvrtc
 from mpitrain.kernels.kernel import kernel
+from mpitrain.kernels.ladder_model import CODE
 from tests.kernels import cpu, ladder, tools
 from tests.kernels.machine_code import Built, build
 from tests.kernels.products import EPILOGUES, Variant
@@ -225,9 +226,19 @@ def test_rungs_bring_tiles_without_a_loop(name, compiler):
     assert built.registers <= 128, "two blocks of 256 threads share 64 K registers"
 
 
+@pytest.mark.parametrize("name", [name for name, rung in ladder.RUNGS.items() if rung.number in CODE])
+def test_predictions_know_the_code_of_rungs(name):
+    rung = ladder.RUNGS[name]
+    built, core = build(f"ladder/{name}.cu", "90a", {}), "FFMA" if rung.inputs == "fp32" else "HMMA"
+    turn = built.code.turn(core, "LDG.E.128" if rung.number > 5 else "LDG")
+    assert built.registers == pytest.approx(CODE[rung.number].registers, rel=0.1)
+    assert sum(turn.values()) == pytest.approx(CODE[rung.number].instructions, rel=0.1)
+
+
 @by_both
-@pytest.mark.parametrize("name", ["gemm_09_wgmma", "gemm_10_ring", "gemm_11_producer"])
+@pytest.mark.parametrize("name", [name for name, rung in ladder.RUNGS.items() if rung.barriers])
 def test_rungs_have_no_fences(name, compiler):
     code = build(f"ladder/{name}.cu", "90a", {}, compiler).code
-    assert code.count("HGMMA") == 4
-    assert [code.counts[fence] for fence in FENCES] == [0, 0]
+    assert code.count("HGMMA") == (8 if name == "gemm_18_ping_pong" else 4), "of 64 rows each"
+    of_cluster_barriers = 2 if ladder.RUNGS[name].cluster > 1 else 0
+    assert [code.counts[fence] for fence in FENCES] == [of_cluster_barriers] * 2

@@ -13,6 +13,12 @@ def test_against_float64(name, shape):
     assert ladder.run(cpu.build(f"ladder/{name}.cu"), name, *shape, seed=1) < 1e-6
 
 
+@pytest.mark.parametrize("name", [name for name, rung in ladder.RUNGS.items() if rung.barriers])
+@pytest.mark.parametrize("shape", [(300, 600, 650), (130, 1030, 264)], ids=str)
+def test_several_tiles_and_laps_of_the_ring(name, shape):
+    assert ladder.run(cpu.build(f"ladder/{name}.cu"), name, *shape, seed=2) < 1e-6
+
+
 @pytest.mark.parametrize("name", ladder.RUNGS)
 @pytest.mark.parametrize("seed", range(3))
 def test_random_shapes(name, seed):

@@ -38,9 +38,9 @@ def data(tmp_path_factory, world):
     return write_images(world, tmp_path_factory, channels=1)
 
 
-def run(world, config, device):
-    """Return the losses of all steps, the test score and the weights."""
-    use_device(device, world)
+def run(world, config, device, algorithms=None, **options):
+    """Return the losses of all steps, the test score and the weights; ``algorithms`` gets the names of the sums."""
+    use_device(device, world, **options)
     setup = open_setup(config, world, device)
     loop = make_loop(config, setup, world, make_progress("none", None, config.run.epochs))
     losses = []
@@ -48,6 +48,8 @@ def run(world, config, device):
     loop._train_step = lambda batches: losses.append(step(batches)) or losses[-1]
     loop.train()
     weights = device.to_host(setup.arena.values).copy()
+    if algorithms is not None:
+        algorithms.update(loop.run.data_parallel.sync.algorithms)
     loop.run.data_parallel.free()
     use_device(CPU, world)
     return np.array(losses), loop.run.results.evaluations[-1].test, weights
@@ -302,6 +304,34 @@ def test_nccl(world, alone, data, nccl):
     found, expected = run(world, config, ShimDevice()), run(alone, config_of(data), CPU)
     np.testing.assert_allclose(found[0], expected[0], rtol=2e-5)
     np.testing.assert_allclose(found[2], expected[2], rtol=1e-3, atol=1e-5)
+
+
+def test_auto_takes_nccl_where_each_rank_has_a_gpu(world, alone, data, nccl, monkeypatch):
+    """With the same sums; without NCCL, or with too few GPUs, MPI sums, and a note says so in the first case."""
+    if world.size == 1:
+        pytest.skip("one rank has nothing to sum")
+    config, found = config_of(data), []
+
+    def algorithms():
+        names = set()
+        found.append(run(world, config, ShimDevice(), names, offers_nccl=True)[0])
+        return names
+
+    assert algorithms() == {"nccl"}
+    monkeypatch.setattr(ShimDevice, "identity", "the same")
+    assert "nccl" not in algorithms()
+    assert not any("NCCL" in note for note in world.notes)
+    monkeypatch.setattr(ShimDevice, "identity", f"GPU {world.rank}")
+
+    def missing(self, *args):
+        raise UserError("NCCL is not installed")
+
+    monkeypatch.setattr(ShimDevice, "make_group", missing)
+    assert "nccl" not in algorithms()
+    assert "gradients are summed by MPI: NCCL does not start on rank 0: NCCL is not installed" in world.notes
+    for losses in found:
+        np.testing.assert_allclose(losses, found[0], rtol=2e-5)
+    np.testing.assert_allclose(found[0], run(alone, config, CPU)[0], rtol=2e-5)
 
 
 def test_nccl_without_gpus_or_with_too_few_is_said(world, data, nccl, monkeypatch):

@@ -7,7 +7,14 @@ from ..subcommands import parse_subcommand
 if TYPE_CHECKING:
     from ..order import Job, LocalJob
 
-SUBCOMMANDS = {"list": "names", "build": "build", "check": "check", "bench": "bench", "messages": "messages"}
+SUBCOMMANDS = {
+    "list": "names",
+    "build": "build",
+    "check": "check",
+    "bench": "bench",
+    "ladder": "ladder",
+    "messages": "messages",
+}
 """The module of each subcommand; its ``parse(argv, speaks)`` returns a job."""
 
 

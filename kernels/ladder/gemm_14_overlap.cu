@@ -1,15 +1,13 @@
-// Ladder 11, producer and consumers: as rung 10, but one warpgroup only fetches, and two only multiply, 64 x 256 each
+// Ladder 14, overlap: as rung 13, but the products of a step begin before those of the step before it have ended
 // Arch: sm_90a
 // Shapes: a (M, K), b (K, N) bf16, out (M, N) fp32, row-major; rows of a and b at multiples of 16 bytes
 // Launch: a_map: boxes 64 x 128, b_map: boxes 64 x 64 (kernels/README.md); grid (ceil N / 256, ceil M / 128), block
 //     384, SHARED_BYTES of dynamic shared memory
-// Roofline: as rung 10, with the tensor cores never waiting for a barrier of all. Oracle: ops/matmul.py.
-// Source: Bauer et al. 2011, "CudaDMA: optimizing GPU memory bandwidth via warp specialization".
+// Roofline: as rung 13, with no gap between steps. Oracle: ops/matmul.py. Source: PTX ISA, wgmma.wait_group.
 //
-// No thread waits for all others: a consumer's warp arrives at the `empty` barrier of a stage after reading it, and the
-// producer fills it again when all have. Sums of 64 x 256 take 128 registers per thread, which the producer has to spare:
-// setmaxnreg moves them. gemm_wgmma.cu continues from here: wgmma of two steps overlap, blocks stay for many tiles,
-// pairs of blocks share b.
+// wgmma_wait(sums) waits until the tensor cores are idle, and only then are the next products requested. With one
+// group allowed to be under way, they queue behind it; what has surely ended is the step before, whose stage goes
+// back.
 #include "common/fragments.cuh"
 #include "common/tensor_copy.cuh"
 #include "common/wgmma.cuh"
@@ -24,7 +22,7 @@
 #define SHARED_BYTES (STAGES * (A_BYTES + B_BYTES + 16) + 1024)
 
 extern "C" __global__ void __launch_bounds__(384)
-gemm_11_producer(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* out, int m,
+gemm_14_overlap(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* out, int m,
                  int n, int k) {
   DYNAMIC_SHARED(shared);
   unsigned char* tiles = align_to_swizzle(shared);
@@ -55,6 +53,10 @@ gemm_11_producer(const __grid_constant__ TensorMap a_map, const __grid_constant_
     registers_take<232>();
     const int consumer = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 % 4;
     float sums[TILE_N / 8][4] = {};
+    keep_sums(sums);  // set here, and not by the compiler while products are under way: it would let them wait
+    auto release = [&](int tile) {
+      if (threadIdx.x % 32 == 0) barrier_arrive(&empty[tile % STAGES], 0);
+    };
     for (int tile = 0; tile < num_tiles; tile++) {
       unsigned char* a_tile = tiles + tile % STAGES * (A_BYTES + B_BYTES);
       const auto a = wgmma_factor<true>(a_tile + consumer * 64 * 128, 0);
@@ -65,9 +67,10 @@ gemm_11_producer(const __grid_constant__ TensorMap a_map, const __grid_constant_
       for (int i = 0; i < TILE_K / 16; i++)
         wgmma<true, true, false>(sums, wgmma_advance(a, i * 32), wgmma_advance(b, i * 16 * 128), true);
       wgmma_commit();
-      wgmma_wait(sums);
-      if (threadIdx.x % 32 == 0) barrier_arrive(&empty[tile % STAGES], 0);
+      wgmma_wait<1>();                  // these products may still run: those of the step before have ended,
+      if (tile > 0) release(tile - 1);  // so its stage is free
     }
+    wgmma_wait(sums);
     write_fragments(out, m, n, row + consumer * 64 + warp * 16, col, sums);
   }
 }

@@ -1,9 +1,9 @@
-// Ladder 10, a ring of tiles: as rung 9, but the next three tiles are on their way while this one is multiplied
+// Ladder 11, a ring of tiles: as rung 10, but the next three tiles are on their way while this one is multiplied
 // Arch: sm_90a
 // Shapes: a (M, K), b (K, N) bf16, out (M, N) fp32, row-major; rows of a and b at multiples of 16 bytes
 // Launch: a_map: boxes 64 x 64, b_map: boxes 64 x 64 (kernels/README.md); grid (ceil N / 128, ceil M / 64), block 128,
 //     SHARED_BYTES of dynamic shared memory
-// Roofline: as rung 9, with the latency of memory hidden. Oracle: ops/matmul.py. Source: PTX ISA, mbarrier.
+// Roofline: as rung 10, with the latency of memory hidden. Oracle: ops/matmul.py. Source: PTX ISA, mbarrier.
 //
 // A stage's barrier changes phase once per lap of the ring, so its phase is the lap of the bytes.
 #include "common/fragments.cuh"
@@ -19,7 +19,7 @@
 #define SHARED_BYTES (STAGES * (A_BYTES + B_BYTES + 8) + 1024)
 
 extern "C" __global__ void __launch_bounds__(128)
-gemm_10_ring(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* out, int m, int n,
+gemm_11_ring(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* out, int m, int n,
              int k) {
   DYNAMIC_SHARED(shared);
   unsigned char* tiles = align_to_swizzle(shared);

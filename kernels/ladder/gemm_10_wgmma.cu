@@ -1,9 +1,9 @@
-// Ladder 9, wgmma: four warps multiply tiles of shared memory together, and the copy engine brings the tiles
+// Ladder 10, wgmma: four warps multiply tiles of shared memory together, and the copy engine brings the tiles
 // Arch: sm_90a
 // Shapes: a (M, K), b (K, N) bf16, out (M, N) fp32, row-major; rows of a and b at multiples of 16 bytes
 // Launch: a_map: boxes 64 x 64, b_map: boxes 64 x 64 (kernels/README.md); grid (ceil N / 128, ceil M / 64), block 128,
 //     SHARED_BYTES of dynamic shared memory
-// Roofline: as rung 8, at Hopper's full rate. Oracle: ops/matmul.py. Source: PTX ISA, wgmma, cp.async.bulk.tensor.
+// Roofline: as rung 9, at Hopper's full rate. Oracle: ops/matmul.py. Source: PTX ISA, wgmma, cp.async.bulk.tensor.
 //
 // No fragments: wgmma reads both factors from shared memory, in the swizzled layout that the copy engine writes, and a
 // descriptor of 64 bits gives the place. One thread requests the boxes; outside of the matrix they hold zeros. An
@@ -20,7 +20,7 @@
 #define SHARED_BYTES (A_BYTES + B_BYTES + 8 + 1024)
 
 extern "C" __global__ void __launch_bounds__(128)
-gemm_09_wgmma(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* out, int m,
+gemm_10_wgmma(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* out, int m,
               int n, int k) {
   DYNAMIC_SHARED(shared);
   unsigned char *a_tile = align_to_swizzle(shared), *b_tile = a_tile + A_BYTES;
