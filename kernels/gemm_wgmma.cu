@@ -34,9 +34,11 @@
 #include "common/work.cuh"
 
 #ifndef TILE_N
-#define TILE_M 128
 #define TILE_N 256
 #define STAGES 4
+#endif
+#ifndef TILE_M
+#define TILE_M 128
 #define BUFFERS 2
 #define PING_PONG 0
 #endif

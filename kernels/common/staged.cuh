@@ -13,7 +13,7 @@
 
 // The largest number of buffers, up to `most`, that divides the number of items which go through them in a tile: so an
 // item has the same buffer in each tile.
-constexpr int buffers_of(int items, int most) {
+__device__ constexpr int buffers_of(int items, int most) {
   while (items % most) most--;
   return most;
 }
@@ -107,7 +107,6 @@ class Staged {
   const Place place;
   unsigned rounds = 0;  // through the buffers, before this tile: even or odd
 
-  static constexpr int slab_of(int item) { return item % SLABS; }
   __device__ __forceinline__ unsigned char* buffer_of(int item) const {
     return buffers + item % USED * CHUNK_BYTES;
   }

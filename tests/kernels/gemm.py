@@ -85,14 +85,14 @@ def launch_persistent(kernels: Kernels, variant: Variant, case: Case, product: P
     a_map = tensor_map(product.a, (box, box if variant.transpose_a else tile_m))
     b_map = tensor_map(product.b, (box, tile_n // variant.cluster if variant.transpose_b else box))
     out_box = 64 if variant.outputs == "bf16" else 32, 16
+    outputs = [_output_map(written, out_box, a_map) for written in (product.out, product.pre)]
     b_rows = tile_n if variant.transpose_b else -(-tile_n // 64) * 64
     kernels.launch(
         "gemm_wgmma",
         grid=(3 * variant.cluster, 1, 1),
         block=(384, 1, 1),
         shared_bytes=stages * ((tile_m + b_rows) * 128 + 16) + 8 * buffers * (16 * 128 + 8) + 1024,
-        arguments=[a_map, b_map, *(_output_map(x, out_box, a_map) for x in (product.out, product.pre))]
-        + [product.arguments()],
+        arguments=[a_map, b_map, *outputs, product.arguments()],
         memory=product.memory,
         seed=case.seed,
     )

@@ -42,14 +42,18 @@ class MachineCode:
         """Return the number of instructions of these kinds."""
         return sum(count for opcode, count in self.counts.items() if opcode.startswith(prefixes))
 
-    def turn(self, core: str, wanted: str) -> Counter:
+    def turn(self, core: str, wanted: str | tuple[str, ...], around: int = 0) -> Counter:
         """Return what a thread executes in one turn of the smallest loop around ``core`` (a loop within it: once).
 
-        Of the ways through it, this is the shortest of those that meet ``wanted`` most often.
+        Of the ways through it, this is the shortest of those that meet ``wanted`` most often. ``around`` 1: of the
+        smallest loop around that loop.
         """
         is_core = [opcode.startswith(core) for opcode in self.opcodes]
         loops = [(target, i) for i, target in self._jumps.items() if target < i and any(is_core[target:i])]
         first, last = min(loops, key=lambda loop: loop[1] - loop[0])
+        for _ in range(around):
+            wider = [loop for loop in loops if loop[0] < first and loop[1] >= last]
+            first, last = min(wider, key=lambda loop: loop[1] - loop[0])
         best: dict[int, tuple[int, int]] = {last: (0, 0)}
         ahead: dict[int, int] = {}
         for i in range(last - 1, first - 1, -1):

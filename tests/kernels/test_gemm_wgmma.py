@@ -9,7 +9,6 @@ pytestmark = cpu.needs_gxx
 TOLERANCE = {"fp32": 1e-6, "bf16": 2**-8}  # by type of the output; inputs are rounded before the oracle sees them
 
 
-
 def tile(m: int, n: int, stages: int, buffers: int, ping_pong: int) -> tuple[tuple[str, int], ...]:
     return ("TILE_M", m), ("TILE_N", n), ("STAGES", stages), ("BUFFERS", buffers), ("PING_PONG", ping_pong)
 

@@ -22,7 +22,7 @@ def constants(file, macros, expressions, before=""):
     def add(text):
         return text + before + "".join(CONSTANT.format(i, e) for i, e in enumerate(expressions))
 
-    library = cpu.build(file, add, **macros)._library
+    library = cpu.build(file, add, **macros)._library._library
     return [ctypes.c_longlong.in_dll(library, f"constant_{i}").value for i in range(len(expressions))]
 
 
