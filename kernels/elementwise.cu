@@ -54,6 +54,9 @@ extern "C" __global__ void silu_dx(const Element* s, const Element* y, const Ele
 extern "C" __global__ void multiply(const Element* a, const Element* b, Element* out, long long n) {
   map(out, n, [](float a, float b) { return a * b; }, a, b);
 }
+extern "C" __global__ void multiply_fp32(const Element* a, const float* b, Element* out, long long n) {
+  map(out, n, [](float a, float b) { return a * b; }, a, b);
+}
 extern "C" __global__ void add(const Element* a, const Element* b, Element* out, long long n) {
   map(out, n, [](float a, float b) { return a + b; }, a, b);
 }

@@ -1,7 +1,7 @@
 // Rows of a table, and the gradient of the table
-// Shapes: ids (M,) int64; order (M,) int32: the positions of ids, sorted stably by id; table, dtable (V, D) float;
-//     y, dy (M, D) of Element. An id outside of [0, V) gives a row of NaN and has no gradient: to say more would be to
-//     wait for the GPU.
+// Shapes: ids (M,) int64; order (M,) int32: the positions of ids, sorted stably by id; table (V, D) float, or bf16
+//     with TABLE_BF16; dtable (V, D) float; y, dy (M, D) of Element. An id outside of [0, V) gives a row of NaN and has
+//     no gradient: to say more would be to wait for the GPU.
 // Launch: embedding_order: grid ceil(M / 256), block 256; the others: grid M, block 128: a block a row (for dw: a
 //     position in `order`)
 // Roofline: one read and one write of M D elements; memory-bound. order: M^2 comparisons, 10 us for 8192 ids on a large
@@ -11,6 +11,11 @@
 // memory and no second launch. The gradient adds rows of equal id in their order in the batch: the block at the first of
 // them does the whole run. No atomics: the same bits every time.
 #include "common/elements.cuh"
+
+#ifndef TABLE_BF16
+#define TABLE_BF16 0
+#endif
+using Table = FloatOrBf16<TABLE_BF16>::Type;
 
 constexpr int COUNTERS = 256;
 
@@ -30,11 +35,11 @@ extern "C" __global__ void __launch_bounds__(COUNTERS) embedding_order(const lon
 }
 
 extern "C" __global__ void __launch_bounds__(128)
-embedding_forward(const long long* ids, const float* table, Element* y, int d, long long num_rows) {
+embedding_forward(const long long* ids, const Table* table, Element* y, int d, long long num_rows) {
   const long long id = ids[blockIdx.x];
   const bool inside = id >= 0 && id < num_rows;
   for (int i = threadIdx.x; i < d; i += blockDim.x)
-    y[(long long)blockIdx.x * d + i] = Convert<Element>::from(inside ? table[id * d + i] : float_from_bits(0x7FC00000));
+    y[(long long)blockIdx.x * d + i] = Convert<Element>::from(inside ? to_float(table[id * d + i]) : float_from_bits(0x7FC00000));
 }
 
 extern "C" __global__ void __launch_bounds__(128)

@@ -19,7 +19,7 @@ extern "C" __global__ void __launch_bounds__(256) gemm_sum(const Gemm<Output, Ou
   const bool aligned = rows_aligned<PIECE>(partials, gemm.n);
   const int lane = threadIdx.x % 32, first_row = blockIdx.x * WARP_ROWS;
   const int col = blockIdx.y * 128 + threadIdx.x / 32 * 16 + lane % 4 * PIECE;
-  float totals[PIECE] = {};
+  ColumnTotals<PIECE> totals;
 #pragma unroll
   for (int i = 0; i < WARP_ROWS; i += 8) {
     const int row = first_row + i + lane / 4;
@@ -32,8 +32,7 @@ extern "C" __global__ void __launch_bounds__(256) gemm_sum(const Gemm<Output, Ou
       for (int j = 0; j < PIECE; j++) x[j] += part.at[j];
     }
     finish(row, col, x);
-#pragma unroll
-    for (int j = 0; j < PIECE; j++) totals[j] += x[j];
+    totals.add(x, i == 0, row < gemm.m);
   }
-  if (gemm.column_sums) finish.template write_column_sums<WARP_ROWS>(first_row, col, totals);
+  if (gemm.column_sums) totals.write<WARP_ROWS>(gemm, blockIdx.z, first_row, col);
 }

@@ -1,7 +1,7 @@
 // LARS: a momentum step whose rate is scaled for each parameter by the norms of its weights and of its gradient
 // Shapes: pieces (num,), records of Piece: slices of the arena; partials (num, parts, 2) float
 // Launch: both grid (parts, num), block 256
-// Roofline: 8 bytes per element, then 20; memory-bound. Oracle: ops/lars.py. Source: You et al. 2017, arXiv 1708.03888.
+// Roofline: 8 bytes per element, then 20, or 22 where w is also written in bf16 (copy); memory-bound. Oracle: ops/lars.py. Source: You et al. 2017, arXiv 1708.03888.
 //
 // trust = eta |w| / (scale |g| + decay |w|), 1 where a norm is 0 or nothing decays; v = momentum v + lr trust (scale g +
 // decay w); w -= v. Norms never leave the GPU: every block of the update adds the partial sums up again, in one order.
@@ -13,6 +13,7 @@ struct Piece {
   float* w;
   const float* g;
   float* v;
+  bf16* copy;  // or null
   long long n;
   int first, last;
   int decays, unused;
@@ -61,7 +62,8 @@ lars(const Piece* pieces, const float* partials, float lr, float scale, float mo
   if (threadIdx.x == 0) trust = found;
   __syncthreads();
   const float rate = lr * trust, pull = piece.decays ? decay : 0;
-  const bool aligned = piece_aligned(piece.w) && piece_aligned(piece.g) && piece_aligned(piece.v);
+  const bool aligned = piece_aligned(piece.w) && piece_aligned(piece.g) && piece_aligned(piece.v) &&
+                       piece_aligned(piece.copy);
   for_each_piece(piece.n, [&](long long i, int count) {
     auto w = load<PIECE>(piece.w + i, count, aligned), v = load<PIECE>(piece.v + i, count, aligned);
     const auto g = load<PIECE>(piece.g + i, count, aligned);
@@ -72,5 +74,6 @@ lars(const Piece* pieces, const float* partials, float lr, float scale, float mo
     }
     store<PIECE>(piece.v + i, v, count, aligned);
     store<PIECE>(piece.w + i, w, count, aligned);
+    if (piece.copy) store<PIECE>(piece.copy + i, apply<bf16>([](float x) { return x; }, w), count, aligned);
   });
 }

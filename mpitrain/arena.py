@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from .device import ALIGNMENT, CPU, Device
+from .device import ALIGNMENT, CPU, Device, WeightCopy
 from .device.reserved import ReservedMemory
 from .model_table import HasParameters, ModelTable
 from .parameter import Parameter, Shard, State, Tensor
@@ -65,6 +65,8 @@ class Arena:
     frozen : list of Parameter, in arena order
     whole : ModelTable
         The tensors of the whole model: what files hold.
+    copy : WeightCopy or None
+        The values in bf16, for products of a GPU in that precision.
     header : (HEADER,) array of the host
         A view of ``gradients`` where these are on the host; else a copy, which ``put_header`` and ``get_header`` move.
     on_host : bool
@@ -188,12 +190,18 @@ class Arena:
 
     def _bind(self, values: np.ndarray, gradients: np.ndarray) -> None:
         self.values, self.gradients = values, gradients
+        self.copy: WeightCopy | None = self.device.copy_weights(values)
         self.on_host = isinstance(gradients, np.ndarray)
         self.header = gradients[:HEADER] if self.on_host else self.device.pinned_empty((HEADER,), self.dtype)
         for p in self._all:
             p.data = values[p.start : p.stop].reshape(p.shape)
         for p in self.parameters:
             p.grad = gradients[p.start : p.stop].reshape(p.shape)
+
+    def values_changed(self) -> None:
+        """Say that values were changed, by anything but the update of an optimizer, which writes the copy itself."""
+        if self.copy is not None:
+            self.copy.stale = True
 
     @property
     def writes(self) -> list[int]:
@@ -207,6 +215,8 @@ class Arena:
 
     def begin_step(self, microbatches: int = 1) -> None:
         """Forget all gradients; the next ``microbatches`` backward passes add up to one step."""
+        if self.copy is not None:
+            self.copy.refresh()  # before a graph reads it
         self.header.fill(0)
         if not self.on_host:
             self.gradients[:HEADER].fill(0)
@@ -253,6 +263,7 @@ class Arena:
         tensor = next(one for one in self.tensors if one.name == name)
         part = np.ascontiguousarray(whole if tensor.shard is None else tensor.shard.take(whole))
         tensor.data[...] = self.device.from_host(part)
+        self.values_changed()
         if self.divided is not None and isinstance(tensor, Parameter):
             self.give_back_others(tensor.start, tensor.stop)
 

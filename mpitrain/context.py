@@ -52,8 +52,8 @@ class Context(Buffers, dict[Any, Any]):
         True in a training step (dropout drops, batch statistics are used), False in evaluation.
     seed : int
         Seeds everything random in forward, together with ``step`` and the sample's position.
-    dtype : numpy dtype
-        The type of activations.
+    dtype : numpy dtype, optional
+        The type of activations, by default that of the device.
     device : Device
     share : Context, optional
         The context of another microbatch in flight, whose loans and memory of backward this one uses, too. Only one of
@@ -61,6 +61,8 @@ class Context(Buffers, dict[Any, Any]):
 
     Attributes
     ----------
+    sum_dtype : numpy dtype
+        The type of sums, statistics and losses: fp32 where activations are bf16.
     step : int
         Number of the training step, set by the trainer before each forward.
     first : int
@@ -84,13 +86,14 @@ class Context(Buffers, dict[Any, Any]):
         *,
         training: bool = True,
         seed: int = 0,
-        dtype: Any = np.float32,
+        dtype: Any = None,
         device: Device = CPU,
         share: "Context | None" = None,
     ):
-        dtype = np.dtype(dtype)
+        dtype = device.activation_dtype if dtype is None else np.dtype(dtype)
         self._pool: Pool = Pool(device, dtype) if share is None else share._pool
         super().__init__(device.empty, dtype, self._pool.loans)
+        self.sum_dtype = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
         self.device = device
         self.training = training
         self.seed = seed
@@ -166,7 +169,7 @@ class ForwardContext(Context):
     So memory is lent again as soon as the next layer has read it. Entries under keys that are tuples are kept.
     """
 
-    def __init__(self, *, dtype: Any = np.float32, device: Device = CPU):
+    def __init__(self, *, dtype: Any = None, device: Device = CPU):
         super().__init__(training=False, dtype=dtype, device=device)
 
     def __setitem__(self, key: Any, value: Any) -> None:

@@ -104,7 +104,7 @@ class SoftmaxCrossEntropy(Loss):
             return self._soft(outputs, targets, dlogits, ctx)
         logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), targets.reshape(-1)
         e = ctx.empty(self, "e", logits.shape)  # exp of the logits; backward turns it into their gradient
-        sums = ctx.empty(self, "sums", (targets.size + 1, 3))
+        sums = ctx.empty(self, "sums", (targets.size + 1, 3), ctx.sum_dtype)
         weights = self._weights(logits.shape[1], ctx) if self.class_weights else None
         found: Any
         found, state = cross_entropy(logits, flat, self.label_smoothing, self.ignore_index, e, sums, weights)
@@ -137,7 +137,7 @@ class SoftmaxCrossEntropy(Loss):
             )
         key = self, "class weights"
         if key not in ctx:
-            ctx[key] = ctx.device.from_host(np.array(self.class_weights, ctx.dtype))
+            ctx[key] = ctx.device.from_host(np.array(self.class_weights, ctx.sum_dtype))
         found: np.ndarray = ctx[key]
         return found
 
@@ -176,7 +176,7 @@ class MSE(Loss):
                 f"but they are {_shape(targets)}"
             )
         difference = ctx[self] = ctx.empty(self, "difference", outputs.shape)
-        sums = ctx.empty(self, "sums", (SQUARED_ERROR_PARTS + 1, 3))
+        sums = ctx.empty(self, "sums", (SQUARED_ERROR_PARTS + 1, 3), ctx.sum_dtype)
         return _totals(squared_error(outputs, targets.reshape(outputs.shape), difference, sums))
 
     def backward(self, ctx: Context) -> np.ndarray:

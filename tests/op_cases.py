@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-from mpitrain.device import CPU
+from mpitrain.device import CPU, bfloat16
 from mpitrain.ops import OPS
 from mpitrain.ops.batchnorm import Norm
 from mpitrain.ops.compress import message_bytes
@@ -68,6 +68,17 @@ def sums_and_products(draw, run):
         dy, copy = draw.normal(*shape), draw.empty(*shape)
         run("add_relu_dx", draw.normal(*shape), dy, copy)
         results += [dy, copy]
+    return results
+
+
+@covers("convert")
+def convert(draw, run):
+    results = []
+    for shape in SHAPES:
+        rounded, back = draw.empty(*shape, dtype=bfloat16()), draw.empty(*shape, dtype=np.float32)
+        run("convert", draw.normal(*shape), rounded)
+        run("convert", rounded, back)
+        results += [rounded, back]
     return results
 
 

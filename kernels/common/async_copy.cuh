@@ -1,4 +1,4 @@
-// cp.async (sm_80): 16 bytes from global to shared memory without registers, while the thread continues.
+// cp.async (sm_80): 16 or 4 bytes from global to shared memory without registers, while the thread continues.
 // PTX ISA, "Data Movement and Conversion Instructions: cp.async".
 #pragma once
 #include "shared.cuh"
@@ -10,6 +10,15 @@ __device__ __forceinline__ void copy16_async(void* to, const void* from, int val
 #else
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(valid)
                : "memory");
+#endif
+}
+
+// Copy 4 bytes; both addresses are multiples of 4.
+__device__ __forceinline__ void copy4_async(void* to, const void* from) {
+#ifdef CUDA_ON_CPU
+  on_cpu::block.start_copy(to, from, 4, 4);
+#else
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from) : "memory");
 #endif
 }
 

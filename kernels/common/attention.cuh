@@ -8,7 +8,11 @@
 // both never decrease from row to row. So whole tiles are skipped by their first and last row, and tiles in the middle of
 // all intervals need no look at bounds.
 #pragma once
+#include "numbers.cuh"
 #include "philox.cuh"
+
+// The logarithm of an empty sum. (NVRTC has no INFINITY.)
+__device__ __forceinline__ float minus_infinity() { return float_from_bits(0xFF800000u); }
 
 // Masks of dropout, as ops/attention.py has them: fields are int64, then int32, in this order.
 struct Dropout {
@@ -114,27 +118,26 @@ __device__ __forceinline__ long long statistics_of(const Attention<T>& attention
   return ((long long)sample * attention.heads + head) * attention.queries;
 }
 
-// The masks of the matrix of scores of one head.
+// The masks of the matrix of scores of one head. Kept in shared memory: it takes too many registers.
 struct HeadMasks {
   long long seed, layer, step;
   long long row;       // of query 0
-  int ticks_of_row, first_tick;  // first_tick: of key 0, whose place in it is `shift`
-  int shift, threshold;
-  float scale;         // of what is kept: 1 / (1 - p)
+  int ticks_of_row, first_tick;  // first_tick: of key 0, whose place in it is key % TICK
+  int threshold;
 
   template <class T>
-  __device__ __forceinline__ HeadMasks(const Attention<T>& attention, int sample, int head) {
+  __device__ __forceinline__ void set(const Attention<T>& attention, int sample, int head) {
     const Dropout& dropout = attention.dropout;
     const long long* counters = attention.counters;
     seed = dropout.seed, layer = dropout.layer, step = counters ? counters[0] : dropout.step;
     row = dropout.base + ((counters ? counters[1] : dropout.first) + sample) * dropout.sample_apart +
           head * dropout.matrix_apart;
     ticks_of_row = (dropout.columns + TICK - 1) / TICK;
-    first_tick = attention.key / TICK, shift = attention.key % TICK;
-    threshold = dropout.threshold, scale = 65536.f / (65536 - dropout.threshold);
+    first_tick = attention.key / TICK;
+    threshold = dropout.threshold;
   }
   // Bit i: whether the key at place i of tick `tick`, counted from that of key 0, is kept for a query.
-  __device__ __forceinline__ unsigned kept(int query, int tick) const {
+  __device__ __forceinline__ unsigned kept(long long query, int tick) const {
     const unsigned long long place = (unsigned long long)(row + query) * ticks_of_row + first_tick + tick;
     const Words words = random_words(place, seed, layer, step);
     unsigned bits = 0;
@@ -143,3 +146,6 @@ struct HeadMasks {
     return bits;
   }
 };
+
+// What is kept is multiplied by this: 1 / (1 - p).
+__device__ __forceinline__ float scale_of_kept(const Dropout& dropout) { return 65536.f / (65536 - dropout.threshold); }

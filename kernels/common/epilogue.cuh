@@ -3,6 +3,8 @@
 //     an activation     pre = x where pre is not null, out = f(x)
 //     its gradient      out = x f'(pre): the product is dy, pre the argument of f (ReLU: or its result)
 //     column sums       of the result, over each slab of rows: with a gradient, that of the bias before f
+// COLUMN_MOMENTS 1: in place of sums, the mean of each slab and the sum of squared differences from it, which batch
+// normalization merges (batchnorm.cu): column_sums are (slabs, 2, batch N), of a batch whose matrices are side by side.
 // Sums come in pieces of N neighbors in a row; outside of the matrix nothing is read or written.
 #pragma once
 #include "activations.cuh"
@@ -25,6 +27,9 @@
 #endif
 static_assert(EPILOGUE >= EPILOGUE_NONE && EPILOGUE <= EPILOGUE_GELU_TANH_GRADIENT, "no such epilogue");
 #define EPILOGUE_IS_GRADIENT (EPILOGUE >= EPILOGUE_RELU_GRADIENT)
+#ifndef COLUMN_MOMENTS
+#define COLUMN_MOMENTS 0
+#endif
 
 // The function that EPILOGUE names, or its slope; cheaper where what becomes of it is rounded to bf16.
 __device__ __forceinline__ float activate(float x) {
@@ -45,13 +50,19 @@ __device__ __forceinline__ float activate(float x) {
 #endif
 }
 
+// Where rows of the result lie in out, C and pre: in order.
+struct Straight {
+  __device__ __forceinline__ int operator()(int row) const { return row; }
+};
+
 // Writes pieces of matrix `index` of the batch. Made after the sums, not before: its pointers would take registers all
 // the way through.
-template <int N, class Input, class Output>
+template <int N, class Input, class Output, class Rows = Straight>
 class Epilogue {
  public:
-  __device__ __forceinline__ Epilogue(const Gemm<Input, Output>& gemm, int index)
+  __device__ __forceinline__ Epilogue(const Gemm<Input, Output>& gemm, int index, const Rows& rows = Rows())
       : gemm(gemm),
+        rows(rows),
         index(index),
         c(gemm.c + index * gemm.c_batch),
         out(gemm.out + index * gemm.out_batch),
@@ -63,9 +74,10 @@ class Epilogue {
   // x: sums on entry; on return the stored results, and zeros outside of the matrix.
   __device__ __forceinline__ void operator()(int row, int col, float (&x)[N]) const {
     const int count = row < gemm.m ? gemm.n - col : 0;
-    const long long place = (long long)row * gemm.out_ld + col;
+    const int line = rows(row);
+    const long long place = (long long)line * gemm.out_ld + col;
     if (gemm.beta != 0) {
-      const auto old = load<N>(c + (long long)row * gemm.c_ld + col, count, c_aligned);
+      const auto old = load<N>(c + (long long)line * gemm.c_ld + col, count, c_aligned);
 #pragma unroll
       for (int i = 0; i < N; i++) x[i] = gemm.alpha * x[i] + gemm.beta * to_float(old.at[i]);
     } else {
@@ -102,24 +114,9 @@ class Epilogue {
              rows_aligned<N>(part, gemm.n));
   }
 
-  // Write what a warp has summed over a slab of SLAB rows that begins at `row`: lanes that hold the same columns are
-  // 4 apart; x are this lane's sums over its own rows. Every lane of the warp calls it.
-  template <int SLAB>
-  __device__ __forceinline__ void write_column_sums(int row, int col, float (&x)[N]) const {
-#pragma unroll
-    for (int i = 0; i < N; i++)
-#pragma unroll
-      for (int apart = 4; apart < 32; apart *= 2) x[i] += __shfl_xor_sync(~0u, x[i], apart);
-    if (threadIdx.x % 32 >= 4 || row >= gemm.m) return;
-    const long long slabs = (gemm.m + SLAB - 1) / SLAB;
-    float* sums = gemm.column_sums + (index * slabs + row / SLAB) * gemm.n;
-#pragma unroll
-    for (int i = 0; i < N; i++)
-      if (col + i < gemm.n) sums[col + i] = x[i];
-  }
-
  private:
   const Gemm<Input, Output>& gemm;
+  const Rows rows;
   const int index;
   const Output* const c;
   Output *const out, *const pre;
@@ -130,5 +127,65 @@ class Epilogue {
 #pragma unroll
     for (int i = 0; i < N; i++) y.at[i] = Convert<Output>::from(x[i]);
     return y;
+  }
+};
+
+// The sums, or moments, of the columns of a slab, which is a warp's: lanes that hold the same columns are 4 apart.
+// Differences are taken from the slab's first row (Chan et al. 1979), so that a large mean costs no precision.
+template <int N>
+class ColumnTotals {
+ public:
+  // The next of this lane's rows; at the first call, lanes 0 to 3 have the first row of the slab. Every lane calls it.
+  __device__ __forceinline__ void add(const float (&x)[N], bool is_first, bool is_row) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+#if COLUMN_MOMENTS
+      if (is_first) center[i] = __shfl_sync(~0u, x[i], threadIdx.x % 4);
+      const float apart = is_row ? x[i] - center[i] : 0;
+      sums[i] += apart;
+      squares[i] += apart * apart;
+#else
+      sums[i] += x[i];  // zeros outside of the matrix
+#endif
+    }
+  }
+
+  // Write them for the slab of SLAB rows that begins at `row`. Every lane of the warp calls it.
+  template <int SLAB, class Input, class Output>
+  __device__ __forceinline__ void write(const Gemm<Input, Output>& gemm, int index, int row, int col) {
+    add_lanes(sums);
+#if COLUMN_MOMENTS
+    add_lanes(squares);
+    if (threadIdx.x % 32 >= 4 || row >= gemm.m) return;
+    const long long channels = (long long)gemm.batch * gemm.n;
+    float* means = gemm.column_sums + 2 * (row / SLAB) * channels + (long long)index * gemm.n;
+    const float part = 1.f / min(SLAB, gemm.m - row);
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      if (col + i >= gemm.n) continue;
+      means[col + i] = center[i] + sums[i] * part;
+      means[channels + col + i] = fmaxf(0, squares[i] - sums[i] * sums[i] * part);
+    }
+#else
+    if (threadIdx.x % 32 >= 4 || row >= gemm.m) return;
+    const long long slabs = (gemm.m + SLAB - 1) / SLAB;
+    float* to = gemm.column_sums + (index * slabs + row / SLAB) * gemm.n;
+#pragma unroll
+    for (int i = 0; i < N; i++)
+      if (col + i < gemm.n) to[col + i] = sums[i];
+#endif
+  }
+
+ private:
+  float sums[N] = {};
+#if COLUMN_MOMENTS
+  float squares[N] = {}, center[N];
+#endif
+
+  static __device__ __forceinline__ void add_lanes(float (&x)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++)
+#pragma unroll
+      for (int apart = 4; apart < 32; apart *= 2) x[i] += __shfl_xor_sync(~0u, x[i], apart);
   }
 };

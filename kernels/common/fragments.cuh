@@ -41,9 +41,10 @@ __device__ __forceinline__ Piece<N> trade_pairs(const float (&sums)[SLABS][GROUP
 
 // Finish all sums of a warp, 16 SLABS rows (which are one slab of column sums) and 8 GROUPS columns; row and col are
 // its first. Every lane of the warp calls it.
-template <int SLABS, int GROUPS, class Input, class Output>
+template <int SLABS, int GROUPS, class Input, class Output, class Rows = Straight>
 __device__ __forceinline__ void finish_fragments(const Gemm<Input, Output>& gemm, int index, int split, int row,
-                                                 int col, const float (&sums)[SLABS][GROUPS][4]) {
+                                                 int col, const float (&sums)[SLABS][GROUPS][4],
+                                                 const Rows& rows = Rows()) {
   if (gemm.splits > 1) {
     constexpr int N = 16 / sizeof(float);  // what is kept is float
     const Epilogue<N, Input, Output> finish(gemm, index);
@@ -57,20 +58,19 @@ __device__ __forceinline__ void finish_fragments(const Gemm<Input, Output>& gemm
     return;
   }
   constexpr int N = 16 / sizeof(Output);
-  const Epilogue<N, Input, Output> finish(gemm, index);
+  const Epilogue<N, Input, Output, Rows> finish(gemm, index, rows);
 #pragma unroll
   for (int group = 0; group < GROUPS; group += N / 2) {
-    float totals[N] = {};
+    ColumnTotals<N> totals;
     int first = 0;
 #pragma unroll
     for (int i = 0; i < 2 * SLABS; i++) {
       Piece<N> x = trade_pairs<N>(sums, i, group);
       first = col + x.col;
       finish(row + x.row, first, x.at);
-#pragma unroll
-      for (int j = 0; j < N; j++) totals[j] += x.at[j];
+      totals.add(x.at, i == 0, row + x.row < gemm.m);
     }
-    if (gemm.column_sums) finish.template write_column_sums<16 * SLABS>(row, first, totals);
+    if (gemm.column_sums) totals.template write<16 * SLABS>(gemm, index, row, first);
   }
 }
 

@@ -1,5 +1,5 @@
-// The work of persistent blocks, or clusters of them: piece by piece, each a tile (for each block), a part of K, a matrix
-// of the batch. The blocks of a cluster have tiles one below the other.
+// The work of persistent blocks, or clusters of them: piece by piece, each a tile (for each block), a part of K, a
+// matrix of the batch. The blocks of a cluster have tiles one below the other.
 #pragma once
 #include "cluster.cuh"
 #include "gemm.cuh"

@@ -2,9 +2,8 @@
 
 ``cpu.py`` is both a product and the oracle, ``cuda.py`` offers the same interface over CuPy, ``discovery.py`` finds the
 GPUs that a rank can see, ``assignment.py`` gives each rank its GPU, ``tensor_map.py`` describes arrays to a copy
-engine, ``bf16.py`` is the type of arrays in bf16, ``cublas.py`` and ``nccl.py`` are peers to measure against,
-``buffers.py`` and ``loans.py`` are memory that is
-used again.
+engine, ``bf16.py`` is the type of arrays in bf16, ``weight_copy.py`` the copies of weights in it, ``cublas.py`` and
+``nccl.py`` are peers to measure against, ``buffers.py`` and ``loans.py`` are memory that is used again.
 """
 
 from .assignment import GpuSlot, VisibleGpus, assign, notes
@@ -14,6 +13,7 @@ from .cpu import ALIGNMENT, CPU, Device, Event, Graph, Stream, device_of, regist
 from .discovery import cublas_error, discover, open_cublas, open_device, open_gpu
 from .loans import Loans
 from .tensor_map import Im2colMap, TensorMap
+from .weight_copy import WeightCopy
 
 __all__ = [
     "ALIGNMENT",
@@ -30,6 +30,7 @@ __all__ = [
     "Stream",
     "TensorMap",
     "VisibleGpus",
+    "WeightCopy",
     "assign",
     "bfloat16",
     "cublas_error",

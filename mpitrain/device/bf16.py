@@ -28,7 +28,8 @@ def bfloat16() -> "np.dtype[Any]":
         found = importlib.import_module("ml_dtypes").bfloat16
     except ImportError:
         raise UserError("--precision bf16 needs ml_dtypes: pip install ml_dtypes") from None
-    return np.dtype(found)
+    made: np.dtype[Any] = np.dtype(found)
+    return made
 
 
 def is_bf16(array: Any) -> bool:

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from .. import cpu_kernels
 from .bf16 import bfloat16
 from .buffers import Buffers
+from .weight_copy import WeightCopies, WeightCopy
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
@@ -78,6 +79,8 @@ class Device:
         NumPy, or its counterpart.
     compute : Stream
         The stream on which ops run.
+    weight_copies : WeightCopies
+        What ``copy_weights`` has made.
     precision : str
         fp32; on a GPU also tf32 (of matrix products) or bf16 (of these, of activations and their gradients).
     threads : int
@@ -86,6 +89,8 @@ class Device:
         Cores that a NumPy product may use.
     captures, capturing : bool
         True if work can be captured as a ``Graph``, and while it is.
+    fp32_activations : bool
+        True if activations are fp32 whatever the precision: that of products alone is lower then.
     allocations : int
         The number of calls of a GPU's ``empty`` and ``zeros``. While it stays the same, no memory that is kept from
         step to step has moved.
@@ -97,16 +102,23 @@ class Device:
     name = "cpu"
     xp: Any = np
     precision = "fp32"
+    fp32_activations = False
 
     def __init__(self) -> None:
         self.threads = self.blas_threads = os.cpu_count() or 1  # BLAS's own default
         self.compute = Stream()
+        self.weight_copies = WeightCopies()
         self._local = threading.local()
 
     @property
     def activation_dtype(self) -> "np.dtype[Any]":
         """The type of activations and of their gradients: bf16 in that precision, else fp32."""
-        return bfloat16() if self.precision == "bf16" else np.dtype(np.float32)
+        return bfloat16() if self.precision == "bf16" and not self.fp32_activations else np.dtype(np.float32)
+
+    def copy_weights(self, weights: Any) -> WeightCopy | None:
+        """Return a copy in bf16 of fp32 ``weights`` (n,), where products read it, for their owner to keep."""
+        wanted = self.precision == "bf16" and weights.dtype == np.float32 and not isinstance(weights, np.ndarray)
+        return self.weight_copies.make(self, weights) if wanted else None
 
     def use_threads(self, count: int) -> None:
         """Use ``count`` cores in this process, by the kernels in C or, without them, by BLAS."""

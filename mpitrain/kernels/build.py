@@ -69,8 +69,17 @@ def find_or_build(kernel: Kernel, arch: str) -> Path:
 
 
 def compile_kernel(kernel: Kernel, arch: str) -> tuple[bytes, str]:
-    """Return (cubin, compiler's log) without the cache."""
-    return nvrtc.compile_text(_text(kernel), f"kernels/{kernel.file}", options(kernel, arch))
+    """Return (cubin, compiler's log) without the cache.
+
+    NVRTC looks for headers beside the file that it is told of, so it is told of its real place: under the name that
+    messages show, headers of another checkout might be found in the working directory.
+    """
+    folder = f"{SOURCES}/"
+    try:
+        cubin, log = nvrtc.compile_text(_text(kernel), folder + kernel.file, options(kernel, arch))
+    except nvrtc.CompileError as error:
+        raise nvrtc.CompileError(str(error).replace(folder, "kernels/")) from None
+    return cubin, log.replace(folder, "kernels/")
 
 
 def options(kernel: Kernel, arch: str) -> list[str]:

@@ -1,7 +1,12 @@
 """Lists of kernels to build: those that training launches, and the rungs of the ladder."""
 
+import re
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
+from . import attention, convolution_plan
+from .convolution import KINDS, Convolution
 from .gemm import EPILOGUES, INPUTS, TILES, Shape
 from .kernel import SOURCES, Kernel, entries, kernel
 
@@ -26,6 +31,7 @@ VARIANTS = (  # of other files, besides their defaults
         for warps in ({}, {"ROW_WARPS": 8})
     ),
 )
+TABLES = (kernel("embedding.cu", {"ELEMENT_BF16": 1, "TABLE_BF16": 1}, name="embedding_forward"),)
 
 
 def products() -> list[Kernel]:
@@ -34,20 +40,56 @@ def products() -> list[Kernel]:
     for tile in TILES:
         for inputs in INPUTS[tile.kernel]:
             for transpose_a, transpose_b, epilogue in PRODUCTS:
-                shape = Shape(1, 1, 1, 1, transpose_a, transpose_b, inputs, epilogue=epilogue)
-                found.append(tile.built_for(shape))
+                for outputs in _outputs(inputs, epilogue):
+                    shape = Shape(1, 1, 1, 1, transpose_a, transpose_b, inputs, outputs, epilogue)
+                    found.append(tile.built_for(shape))
     epilogues = sorted({EPILOGUES.index(epilogue) for _, _, epilogue in PRODUCTS})
     return [
         *dict.fromkeys(found),
-        *(kernel("gemm_sum.cu", {"EPILOGUE": number, "OUTPUT_BF16": 0}) for number in epilogues),
+        *convolutions(),
+        *(
+            kernel("gemm_sum.cu", {"EPILOGUE": number, "OUTPUT_BF16": outputs})
+            for number in epilogues
+            for outputs in (0, 1)
+        ),
     ]
+
+
+def _outputs(inputs: str, epilogue: str) -> tuple[str, ...]:
+    """Return the types of results: those of bf16 are activations, or, like dw, go to where sums are fp32."""
+    if inputs != "bf16":
+        return ("fp32",)
+    return ("bf16",) if epilogue != "none" else ("fp32", "bf16")
+
+
+def convolutions() -> list[Kernel]:
+    """Return all variants of the convolutions that training uses: channels in whole chunks of 16 bytes, and not."""
+    found = []
+    for tile, kind in product(convolution_plan.TILES, KINDS):
+        for inputs in INPUTS[tile.kernel]:
+            outputs = "bf16" if inputs == "bf16" and kind != "dw" else "fp32"
+            conv = Convolution(kind, 1, (1, 1), 8, 8, (1, 1), inputs=inputs, outputs=outputs)
+            strided = replace(conv, stride=(2, 2), size=(2, 2))
+            found += [convolution_plan.built_for(tile, each, odd) for each in (conv, strided) for odd in (False, True)]
+    return list(dict.fromkeys(found))
 
 
 def others() -> list[Kernel]:
     """Return the kernels of all other files with their default macros, and the variants that training uses."""
-    taken = {k.file for k in products()}
+    fused = list(attention.all_kernels())
+    taken = {k.file for k in (*products(), *fused)}
     files = [path.name for path in sorted(SOURCES.glob("*.cu")) if path.name not in taken]
-    return [*(kernel(file, name=name) for file in files for name in entries(file)), *VARIANTS]
+    found = [*(kernel(file, name=name) for file in files for name in entries(file)), *VARIANTS]
+    return [*found, *(_in_bf16(each) for each in found if _has_elements(each.file)), *TABLES, *fused]
+
+
+def _has_elements(file: str) -> bool:
+    """Return whether a file computes with activations, which are fp32 or bf16."""
+    return re.search(r"\bElement\b", (SOURCES / file).read_text()) is not None
+
+
+def _in_bf16(built: Kernel) -> Kernel:
+    return kernel(built.file, {**dict(built.macros), "ELEMENT_BF16": 1}, name=built.name)
 
 
 def ladder() -> list[Kernel]:

@@ -86,6 +86,11 @@ class Convolution:
         """N of the product of a group: its channels of out."""
         return (self.channels if self.kind == "dx" else self.num_outputs) // self.groups
 
+    @property
+    def in_chunks(self) -> bool:
+        """True if the channels of a group are whole chunks of 16 bytes, as asynchronous copies take them."""
+        return self.depth % (8 if self.inputs == "bf16" else 4) == 0
+
     def shape(self, classes: "Classes | None" = None) -> Shape:
         """Return the product of a group: of the largest of ``classes``, or with all of dx in one."""
         if self.kind == "dw":

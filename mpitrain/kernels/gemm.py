@@ -30,7 +30,9 @@ SPLIT_STEP = 64  # k_split is a multiple of every kernel's TILE_K
 MOST_SPLITS = 64
 SUM_ROWS, SUM_COLUMNS, SUM_THREADS = 32, 128, 256  # of a block of gemm_sum
 INPUTS = {"gemm_simt": ("fp32",), "gemm_mma": ("tf32", "bf16"), "gemm_wgmma": ("bf16", "tf32")}
+INPUTS |= {"conv2d_simt": ("fp32",), "conv2d_mma": ("tf32", "bf16"), "conv2d_wgmma": ("bf16",)}
 LEAST_ARCH = {"gemm_simt": 75, "gemm_mma": 80, "gemm_wgmma": 90}
+LEAST_ARCH |= {"conv2d_simt": 75, "conv2d_mma": 80, "conv2d_wgmma": 90}
 BOX = 64  # bf16 in a row of 128 bytes, as the copy engine writes them for gemm_wgmma
 BOX_FP32 = 32
 WGMMA_THREADS, WGMMA_WARPS = 384, 8  # of a block: one producer, and two consumers with eight warps
@@ -95,8 +97,8 @@ class Tile:
 
     @property
     def is_persistent(self) -> bool:
-        """True if a block computes tile after tile, fed by the copy engine (gemm_wgmma)."""
-        return self.kernel == "gemm_wgmma"
+        """True if a block computes tile after tile, fed by the copy engine (gemm_wgmma, conv2d_wgmma)."""
+        return self.kernel.endswith("_wgmma")
 
     @property
     def cluster(self) -> int:

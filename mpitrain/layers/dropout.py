@@ -52,7 +52,7 @@ class Dropout(Layer):
         if not ctx.training or not self.p:
             ctx[self] = None
             return x
-        mask = ctx[self] = ctx.empty(self, "mask", x.shape)
+        mask = ctx[self] = ctx.empty(self, "mask", x.shape, ctx.sum_dtype)  # its mean would not be 1 in bf16
         self._draw(mask, ctx)
         y: np.ndarray = ctx.lend(self, "y", x.shape)
         multiply(x, mask, y)
@@ -65,7 +65,7 @@ class Dropout(Layer):
             return
         shard, length = self.place()
         dim = shard.dim % mask.ndim
-        whole = ctx.lend(self, "whole", (*mask.shape[:dim], length, *mask.shape[dim + 1 :]))
+        whole = ctx.lend(self, "whole", (*mask.shape[:dim], length, *mask.shape[dim + 1 :]), mask.dtype)
         dropout_mask(whole.reshape(len(whole), math.prod(whole.shape[1:])), self.p, position, ctx.counters)
         replace(shard, dim=dim).take(whole, out=mask)
 

@@ -35,7 +35,7 @@ class LayerNorm(Layer):
         """Return the normalized rows, scaled and shifted."""
         num_rows = math.prod(x.shape[:-1])
         z = ctx.empty(self, "z", (num_rows, self.size))
-        r = ctx.empty(self, "r", (num_rows, 1))
+        r = ctx.empty(self, "r", (num_rows, 1), ctx.sum_dtype)
         y: np.ndarray = ctx.lend(self, "y", x.shape)
         layernorm(x.reshape(z.shape), self.weight.data, self.bias.data, self.eps, z, r, y.reshape(z.shape))
         ctx[self] = z, r

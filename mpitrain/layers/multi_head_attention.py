@@ -104,13 +104,13 @@ class MultiHeadAttention(Layer):
         if ctx.cache is not None:
             k, v = self._with_cached(k, v, ctx.cache)
         y = ctx.lend(self, "y", (n, length, self.num_heads * self.head_size))
-        log_sum_exp = ctx.empty(self, "log_sum_exp", (n, self.num_heads, length))
+        log_sum_exp = ctx.empty(self, "log_sum_exp", (n, self.num_heads, length), ctx.sum_dtype)
         tokens, masks = ctx.tokens, None
         if ctx.training and self.dropout:
             masks = Masks(self.dropout, (ctx.seed, self.number, ctx.step, ctx.first), ctx.counters)
         how = tokens.lengths, tokens.segments, masks, self._block(length, k.shape[2])
         attention(q, k, v, self._heads(y), log_sum_exp, self.scale, self.causal, *how)
-        ctx[self] = qkv, log_sum_exp, tokens.positions, how
+        ctx[self] = qkv, log_sum_exp, tokens.positions, how, y
         return self.out.forward(y, ctx)
 
     def part(self, first: int, stop: int, axis: str = "") -> "MultiHeadAttention":
@@ -144,14 +144,14 @@ class MultiHeadAttention(Layer):
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write the gradients of both Linears, or put them off; return dx."""
-        qkv, log_sum_exp, positions, how = ctx[self]
+        qkv, log_sum_exp, positions, how, y = ctx[self]
         dy = self.out.backward(dy, ctx)
         if not self.out.needs_dx:
             return dy
         dheads = self._heads(dy)
         dqkv = ctx.backward.lend(self, "dqkv", qkv.shape)
         parts = *self._parts(qkv), log_sum_exp, *self._parts(dqkv)
-        attention_dx(dheads, *parts, self.scale, self.causal, *how)
+        attention_dx(dheads, *parts, self.scale, self.causal, *how, y=self._heads(y))
         self._turn(dqkv, ctx, positions, 0, back=True)
         self.qkv.needs_dx = self.needs_dx
         return self.qkv.backward(dqkv, ctx)
@@ -183,7 +183,7 @@ class MultiHeadAttention(Layer):
             return
         turning = self._heads(qkv)[:, : self.num_heads + self.num_kv_heads]
         needed = positions_needed(positions, before + qkv.shape[1])
-        table = table_of_positions(ctx.device, ctx.dtype, needed, self.head_size, self.rotary)
+        table = table_of_positions(ctx.device, ctx.sum_dtype, needed, self.head_size, self.rotary)
         rotary(turning, table, positions, before, back)
 
 

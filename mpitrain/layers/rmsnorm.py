@@ -32,7 +32,7 @@ class RMSNorm(Layer):
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the normalized rows, scaled."""
         rows = x.reshape(math.prod(x.shape[:-1]), self.size)
-        r = ctx.empty(self, "r", (len(rows), 1))
+        r = ctx.empty(self, "r", (len(rows), 1), ctx.sum_dtype)
         y: np.ndarray = ctx.lend(self, "y", x.shape)
         rmsnorm(rows, self.weight.data, self.eps, r, y.reshape(rows.shape))
         ctx[self] = rows, r

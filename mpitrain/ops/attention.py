@@ -148,8 +148,12 @@ def attention_dx(
     dropout: Masks | None = None,
     block: Block | None = None,
     delta: np.ndarray | None = None,
+    y: np.ndarray | None = None,
 ) -> None:
-    """Write dq, dk and dv; without ``delta``, that of these keys."""
+    """Write dq, dk and dv; without ``delta``, that of these keys.
+
+    ``y``, what forward has written for these keys, need not be given: paths find delta in it sooner than in p and dp.
+    """
     p = _scores(q, k, scale, causal, lengths, segments, block)
     np.subtract(p, np.where(log_sum_exp == -np.inf, 0, log_sum_exp)[..., None], out=p)
     np.exp(p, out=p)

@@ -11,18 +11,18 @@
 
 A path has the arguments of the NumPy function. The first is an array, whose kind selects cpu or cuda. A path that does
 not cover a type, shape or layout returns False before it has written anything; then the NumPy function runs. A matrix
-product in it needs cuBLAS on a GPU.
+product in it needs cuBLAS on a GPU. Arrays in bf16 are passed to it in fp32: it would round every step and every sum.
 """
 
 import functools
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import numpy as np
 
-from ..device import cublas_error
+from ..device import cublas_error, is_bf16
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,13 +63,14 @@ class Op(Generic[P, R]):
         UserError
             If no path on a GPU does, and the NumPy function needs cuBLAS, which is not installed.
         """
-        path = self._cpu if isinstance(args[0], np.ndarray) else self._cuda
+        on_host = isinstance(args[0], np.ndarray)
+        path = self._cpu if on_host else self._cuda
         if path is not None:
             result = path(*args, **kwargs)
             if result is not False:  # None counts as done: most paths only write
                 return cast(R, result)
         try:
-            return self.numpy(*args, **kwargs)
+            return self.numpy(*args, **kwargs) if on_host else _in_fp32(self.numpy, args, kwargs)
         except ImportError as error:
             kind = f"{getattr(args[0], 'dtype', '')} {getattr(args[0], 'shape', '')}"
             refusal = cublas_error(error, f"{self.name} of {kind} on a GPU, for which there is no kernel,")
@@ -95,6 +96,34 @@ class Op(Generic[P, R]):
 def op(function: Callable[P, R]) -> Op[P, R]:
     """Make the NumPy function an op that other paths can join."""
     return Op(function)
+
+
+def _in_fp32(function: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+    """Call ``function`` with fp32 copies of the arrays of a device that are bf16, and copy them back.
+
+    What it has not changed comes back as it was: every bf16 is an fp32. Where two arguments are the same array, so are
+    the copies. What it returns or keeps is fp32.
+    """
+    copies: dict[tuple[Any, ...], tuple[Any, Any]] = {}
+
+    def widened(value: Any) -> Any:
+        if isinstance(value, tuple):
+            items = [widened(item) for item in value]
+            return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+        if not (hasattr(value, "dtype") and hasattr(value, "data") and is_bf16(value)):
+            return value
+        key = value.data.ptr, value.shape, value.strides
+        if key not in copies:
+            copies[key] = value, value.astype(np.float32)
+        return copies[key][1]
+
+    args, kwargs = tuple(map(widened, args)), {name: widened(value) for name, value in kwargs.items()}
+    if not copies:
+        return function(*args, **kwargs)
+    result = function(*args, **kwargs)
+    for array, wide in copies.values():
+        np.copyto(array, wide, casting="same_kind")
+    return result
 
 
 @contextmanager

@@ -16,12 +16,14 @@ class Block(NamedTuple):
     """Views of one block of the arena, sliced once and used in every step.
 
     ``bounds`` (int64) holds begin and end of each part to which weight decay applies: begin, end, begin, end ...
+    ``copy``, if it is given, holds w in bf16, and an update writes both.
     """
 
     w: np.ndarray
     sources: Sources  # their sum is the gradient
     slots: tuple[np.ndarray, ...]
     bounds: np.ndarray
+    copy: np.ndarray | None = None
 
     @property
     def grad(self) -> np.ndarray:
@@ -34,6 +36,11 @@ class Block(NamedTuple):
         for source in rest[1:]:
             np.add(total, source, out=total)
         return total
+
+    def write_copy(self) -> None:
+        """Write w to the copy."""
+        if self.copy is not None:
+            np.copyto(self.copy, self.w, casting="unsafe")
 
     @property
     def decayed(self) -> list[slice]:
@@ -62,6 +69,7 @@ def sgd_update(w: np.ndarray, block: Block, scale: float, decay: float, momentum
     g = _scaled_gradient(block, scale, decay)
     if not block.slots:
         np.subtract(w, g, out=w)
+        block.write_copy()
         return
     v = block.slots[0]
     np.multiply(v, momentum, out=v)
@@ -70,6 +78,7 @@ def sgd_update(w: np.ndarray, block: Block, scale: float, decay: float, momentum
         np.subtract(w, g, out=w)
         v = np.multiply(v, momentum, out=workspace(w, "part", w.shape))
     np.subtract(w, v, out=w)
+    block.write_copy()
 
 
 @op
@@ -83,6 +92,7 @@ def adagrad_update(w: np.ndarray, block: Block, scale: float, decay: float, rate
     np.divide(g, scratch, out=g)
     np.multiply(g, rate, out=g)
     np.subtract(w, g, out=w)
+    block.write_copy()
 
 
 @op
@@ -107,6 +117,7 @@ def adam_update(w: np.ndarray, block: Block, step: AdamStep) -> None:
     np.divide(m, g, out=g)
     np.multiply(g, step.rate, out=g)
     np.subtract(w, g, out=w)
+    block.write_copy()
 
 
 def _scaled_gradient(block: Block, scale: float, decay: float) -> np.ndarray:

@@ -24,6 +24,7 @@ class Adagrad(Optimizer):
 
     slot_names = ("squares",)
     default_lr = 0.01
+    writes_copy = True
 
     def __init__(self, arena: Arena, *, eps: float = 1e-10, weight_decay: float = 0.0, decay_all: bool = False):
         if not 0 < eps < math.inf:

@@ -29,6 +29,7 @@ class Adam(Optimizer):
     """
 
     slot_names = ("m", "v")
+    writes_copy = True
 
     def __init__(
         self,

@@ -45,7 +45,8 @@ class Optimizer(ABC):
     """An update rule of ``arena.values`` by ``arena.gradients``.
 
     A subclass takes the arena and keyword arguments, its hyperparameters; it sets ``slot_names`` before it calls this
-    ``__init__``, and implements ``update``.
+    ``__init__``, and implements ``update``. If that writes ``Block.copy`` too, as the ops of ``ops/update.py`` do, it
+    says so by ``writes_copy``.
 
     Parameters
     ----------
@@ -69,6 +70,7 @@ class Optimizer(ABC):
     """
 
     slot_names: tuple[str, ...] = ()
+    writes_copy = False
     default_lr = 0.001
     sum_over_parts: SumOverRanks | None = None
 
@@ -98,6 +100,8 @@ class Optimizer(ABC):
         for blocks in self.blocks(shard or self.whole):
             for block in blocks:
                 self.update(block, float(lr), float(scale))
+        if not self.writes_copy:
+            self.arena.values_changed()
 
     @property
     def updates_rows(self) -> bool:
@@ -125,6 +129,7 @@ class Optimizer(ABC):
         self.update(Block(w, Sources([gradients.reshape(-1)]), tuple(slots), bounds), float(lr), float(scale))
         for table, rows in zip(tables, (w, *slots), strict=True):
             table[numbers] = rows.reshape(gradients.shape)
+        self.arena.values_changed()
 
     @abstractmethod
     def update(self, block: Block, lr: float, scale: float) -> None:
@@ -160,7 +165,8 @@ class Optimizer(ABC):
         gradients = Sources([source[start:stop] for source in sources])
         slots = tuple(slot[start:stop] for slot in self.slots.values())
         bounds = np.array([(p.start, p.stop) for p in self._decayed(start, stop)], np.int64).reshape(-1)
-        return Block(self.arena.values[start:stop], gradients, slots, bounds)
+        copy = None if self.arena.copy is None else self.arena.copy.array[start:stop]
+        return Block(self.arena.values[start:stop], gradients, slots, bounds, copy)
 
     def _decayed(self, start: int, stop: int) -> list[slice]:
         """Return the parts of ``start:stop`` that decay, counted from ``start``; neighbors make one part."""

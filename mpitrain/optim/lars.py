@@ -37,6 +37,7 @@ class LARS(Optimizer):
 
     slot_names = ("momentum",)
     default_lr = 1.0
+    writes_copy = True
 
     def __init__(
         self,

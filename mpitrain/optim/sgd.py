@@ -26,6 +26,7 @@ class SGD(Optimizer):
     """
 
     default_lr = 0.05
+    writes_copy = True
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ from ..optim import Optimizer
 from ..parameter import Parameter
 from ..run_rules import EVERY_STEP
 from ..step_header import StepHeader
+from .gradient_sync import WholeUpdateSync
 from .make_sync import make_gradient_sync
 from .part_sums import PartSums
 from .roles import Roles
@@ -139,6 +140,7 @@ class DataParallel:
         self._end_together(model_difference(group, [(p.name, p.full_shape) for p in everything]))
         if arena.divided is None:
             self._same.broadcast(arena.values)
+            arena.values_changed()
         self._same.broadcast(arena.states)
         self.verify("at the start")
         self.sync = make_gradient_sync(
@@ -154,6 +156,7 @@ class DataParallel:
             gradient_hook=gradient_hook,
             same=self._same,
         )
+        self._sends_weights = type(self.sync).update is not WholeUpdateSync.update
         self._rows = RowUpdates(arena, self._same, roles) if arena.by_rows else None
         self._part_sums = None if roles is None or roles.parts.size == 1 else PartSums(roles, arena, self.sync, copies)
         self.algorithms, self.reasons = self.sync.algorithms, self.sync.reasons
@@ -269,6 +272,8 @@ class DataParallel:
         """Update the weights from the summed gradients times ``scale``; every rank calls it, or no rank does."""
         begin = time.perf_counter()
         self.sync.update(optimizer, lr, scale)
+        if self._sends_weights:
+            self.arena.values_changed()
         if self._rows is not None:
             self._rows.update(optimizer, lr, scale)
         end = time.perf_counter()
@@ -290,6 +295,8 @@ class DataParallel:
     def skip(self) -> None:
         """End a step without an update; every rank calls it, or no rank does, but in steps of their own."""
         self.sync.skip()
+        if self._sends_weights:
+            self.arena.values_changed()
         self.sync_seconds += self.sync.take_seconds()
 
     def gather_slots(self, optimizer: Optimizer) -> None:
@@ -344,6 +351,7 @@ class DataParallel:
         divided = self.arena.divided is not None  # no two ranks have the same part
         if self.group.mixed and not divided:  # a CPU and a GPU round their updates differently: rank 0's weights count
             self._same.broadcast(self.arena.values)
+            self.arena.values_changed()
         self._end_together("" if self.group.mixed or divided else self._weight_difference(when))
 
     def _weight_difference(self, when: str) -> str:

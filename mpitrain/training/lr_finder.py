@@ -119,4 +119,5 @@ def find_rates(
     finally:
         run.data_parallel.free()
         arena.values[...], arena.states[...] = values, states
+        arena.values_changed()
     return test.curve

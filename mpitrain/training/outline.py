@@ -17,7 +17,7 @@ from ..data.lazy import is_lazy
 from ..data.mapped import MappedRows, is_mapped
 from ..device.loans import LEAST_BYTES
 from ..head_loss import split_head
-from ..layers import Layer
+from ..layers import Layer, as_activations
 from ..layers.base import Phase, summing_layers
 from ..layers.embedding import sample_dtype
 from ..losses import Loss
@@ -150,7 +150,8 @@ def _forward(setup: TrainingSetup, num_samples: int, least: float) -> int:
 
 def _to_the_loss(setup: TrainingSetup, model: Layer, loss: Loss, num_samples: int, ctx: Context) -> None:
     data, device = setup.dataset, setup.arena.device
-    outputs = model.forward(device.zeros((num_samples, *data.input_shape), sample_dtype(setup.model)), ctx)
+    x = device.zeros((num_samples, *data.input_shape), sample_dtype(setup.model))
+    outputs = model.forward(as_activations(model, x, ctx), ctx)
     numbers = data.task == "regression"
     # whole targets: a divided loss takes the part that belongs to its outputs
     y = np.zeros((num_samples, *data.train.y.shape[1:]), np.float32 if numbers else np.int64)

@@ -228,6 +228,7 @@ def _read_rows(rows: Any, tensor: Tensor, arena: Arena) -> None:
             part = rows[start : min(start + most, end)]
             tensor.data[place : place + len(part)] = arena.device.from_host(part)
             place += len(part)
+    arena.values_changed()
 
 
 def open_tensors(path: Path) -> Any:

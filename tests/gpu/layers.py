@@ -4,31 +4,34 @@ import numpy as np
 
 from mpitrain.arena import Arena
 from mpitrain.context import Context
-from mpitrain.device import CPU
+from mpitrain.device import CPU, bfloat16, is_bf16
+from mpitrain.layers import as_activations
 
 STEP = 1e-6
 
 
 class Run:
-    """A layer with its arena on a device; its weights are the same wherever it runs."""
+    """A layer with its arena on a device; its weights are the same wherever it runs: drawn, or the layer's own."""
 
-    def __init__(self, make, device, dtype, training):
+    def __init__(self, make, device, dtype, training, drawn=True):
         self.layer, self.device = make(), device
         self.arena = Arena(self.layer.named_parameters(), self.layer.named_states(), dtype=dtype, device=device)
         rng = np.random.default_rng(5)
-        for p in self.arena.parameters:
+        for p in self.arena.parameters if drawn else ():
             p.data[...] = device.from_host((1 + 0.3 * rng.standard_normal(p.shape)).astype(np.float32).astype(dtype))
-        self.ctx = Context(training=training, dtype=dtype, device=device)
+        self.arena.values_changed()
+        wide = dtype if dtype == np.float64 else None
+        self.ctx = Context(training=training, dtype=wide, device=device)
 
     def forward(self, x):
-        return self.layer.forward(x, self.ctx)
+        return self.layer.forward(as_activations(self.layer, x, self.ctx), self.ctx)
 
     def backward(self, x, dy, times=2):
         """Return dx, gradients and states after as many passes, whose gradients add up."""
         self.arena.begin_step(times)
         for _ in range(times):
             self.forward(x)
-            dx = self.layer.backward(self.device.from_host(dy.copy()), self.ctx)
+            dx = self.layer.backward(self.device.from_host(dy.astype(self.ctx.dtype)), self.ctx)
         to_host = self.device.to_host
         gradients = [to_host(p.grad).reshape(-1) / times for p in self.arena.parameters]
         return to_host(dx), np.concatenate([*gradients, []]), to_host(self.arena.states)
@@ -62,6 +65,36 @@ def compare_layer(device, make, x, *, training=True, seed=0, tolerance=2e-5):
     return ours, on_device, y.shape
 
 
+def compare_in_bf16(device, make, x, bound, seed=0):
+    """Compare a layer whose activations are bf16, with its own first values; return it and the shape of its output.
+
+    ``bound`` is that of the root mean square of the error, relative to that of the results.
+    """
+    exact, ours = Run(make, CPU, np.float64, True, False), Run(make, device, np.float32, True, False)
+    inexact = np.issubdtype(x.dtype, np.floating)
+    x, on_device = (in_bf16(x), device.from_host(x)) if inexact else (x, device.from_host(x))
+    y = exact.forward(x).copy()
+    result = ours.forward(on_device)
+    assert is_bf16(result)
+    dy = in_bf16(np.random.default_rng(seed).standard_normal(y.shape))
+    found, wanted = (device.to_host(result), *ours.backward(on_device, dy)), (y, *exact.backward(x, dy))
+    for name, mine, expected in zip(("y", "dx", "gradients", "states"), found, wanted, strict=True):
+        assert mine.shape == expected.shape
+        error = relative_error(mine, expected)
+        assert error <= bound, f"{name} has an error of {error:.1e}, seed {seed}"
+    return ours, on_device, y.shape
+
+
+def in_bf16(x):
+    """Return float64 numbers rounded to bf16."""
+    return x.astype(np.float32).astype(bfloat16()).astype(np.float64)
+
+
+def relative_error(found, expected):
+    square = np.square(expected).mean() if expected.size else 0
+    return float(np.sqrt(np.square(found - expected).mean() / square)) if square else float(np.abs(found).sum())
+
+
 def near(found, expected, tolerance, seed):
     scale = max(1.0, float(np.abs(expected).max(initial=0)))
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale, err_msg=f"seed {seed}")
@@ -76,11 +109,11 @@ def along_a_line(exact, x, dy, dx, rng, tolerance):
 
 
 def steady(device, run, x, shape, training, others):
-    dy = device.from_host(np.ones(shape, np.float32))
+    dy = device.from_host(np.ones(shape, run.ctx.dtype))
     if training:
         run.arena.begin_step()
     with device.counted() as counts:
-        run.forward(x)
+        run.layer.forward(x, run.ctx)
         if training:
             run.layer.backward(dy, run.ctx)
     assert counts["buffers"] == counts["temporaries"] == counts["copies"] == counts["syncs"] == 0, counts

@@ -21,6 +21,8 @@ class Inputs:
     sizes : (N, H, S, T, D)
     group : int
         H / Hk.
+    dtype : numpy dtype
+        Of all but the statistics.
     layout : str
         "packed": heads are parts of the rows (N, T, 3 C) of a linear layer; "turned": rows are not contiguous.
     """
@@ -38,15 +40,16 @@ class Inputs:
         dropout=None,
         block=None,
         delta=None,
+        dtype=np.float32,
     ):
         self.device, self.seed = device, seed
         n, h, s, t, d = sizes
         rng = np.random.default_rng(seed)
         shapes = [(n, heads, length, d) for heads, length in ((h, s), (h // group, t), (h // group, t), (h, s))]
-        self.wide = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+        self.wide = [rng.standard_normal(shape).astype(np.float32).astype(dtype) for shape in shapes]
         q, k, v, dy = (place(device, x, layout) for x in self.wide)
         shapes = [self.wide[i].shape for i in (0, 0, 1, 2)]
-        y, dq, dk, dv = (place(device, np.full(shape, np.nan, np.float32), layout) for shape in shapes)
+        y, dq, dk, dv = (place(device, np.full(shape, np.nan, dtype), layout) for shape in shapes)
         self.log_sum_exp = device.empty((n, h, s))
         masks = [None if mask is None else np.array(mask, np.int64) for mask in (lengths, segments)]
         self.wide_how = 1 / np.sqrt(max(1, d)), causal, *masks
@@ -77,7 +80,7 @@ class Inputs:
     def check(self, tolerance=1e-5):
         for name, found, oracle in zip(RESULTS, self.results, self.expected(), strict=True):
             scale = max(1.0, float(np.abs(oracle).max(initial=0, where=np.isfinite(oracle))))
-            near = self.device.to_host(found)
+            near = self.device.to_host(found).astype(np.float64)
             np.testing.assert_allclose(near, oracle, rtol=0, atol=tolerance * scale, err_msg=f"{name}, {self.seed}")
 
 
@@ -85,7 +88,7 @@ def place(device, x, layout):
     """Return x (N, H, T, D) on the device in a layout."""
     if layout == "packed":
         n, h, t, d = x.shape
-        whole = np.full((n, t, 3, h, d), np.nan, np.float32)
+        whole = np.full((n, t, 3, h, d), np.nan, x.dtype)
         whole[:, :, 1] = x.transpose(0, 2, 1, 3)
         return device.from_host(whole)[:, :, 1].transpose(0, 2, 1, 3)
     if layout == "turned":
@@ -204,13 +207,14 @@ def test_hidden_keys_do_not_count(anywhere):
     assert not dv[0, :, 3:].any()
 
 
-@pytest.mark.parametrize(("precision", "kernel", "tolerance"), [("tf32", "gemm_mma", 5e-3), ("bf16", "gemm_mma", 4e-2)])
-def test_products_have_the_precision_of_the_device(precision, kernel, tolerance):
+@pytest.mark.parametrize(("precision", "tolerance"), [("tf32", 5e-3), ("bf16", 4e-2)])
+def test_products_have_the_precision_of_the_device(precision, tolerance):
+    """Heads too large for the fused kernels."""
     device = ShimDevice()
     device.precision = precision
-    inputs = Inputs(device, (2, 2, 20, 20, 16), "packed", causal=True)
+    inputs = Inputs(device, (2, 2, 20, 20, 136), "packed", causal=True)
     inputs.run()
-    assert device.launches[kernel] == 14
+    assert device.launches["gemm_mma"] == 14
     inputs.check(tolerance)
     with pytest.raises(AssertionError):
         inputs.check(1e-5)

@@ -36,7 +36,10 @@ class Recorder(ShimDevice):
         ("fp32", "lenet", {}),
         ("fp32", "resnet8", {"optimizer": LARS}),
         ("tf32", "mlp", {"dropout": 0.3, "activation": "gelu", "optimizer": AdamW}),
-        ("bf16", "mlp", {"widths": (40, 30)}),
+        ("bf16", "mlp", {"widths": (40, 30), "dropout": 0.3, "activation": "gelu", "optimizer": AdamW}),
+        ("bf16", "resnet8", {}),
+        ("bf16", "transformer", {}),
+        ("tf32", "transformer", {}),
         ("fp32", "transformer", {}),
     ],
 )
@@ -69,6 +72,7 @@ def test_plans(arch, precision):
         return
     for m, n, k in ((64, 10, 128), (4096, 4096, 4096), (128, 784, 60000), (8192, 768, 3072)):
         for transpose_a, transpose_b, epilogue in PRODUCTS:
-            made = plan(Shape(m, n, k, 1, transpose_a, transpose_b, precision, epilogue=epilogue), arch, 132)
+            outputs = "bf16" if precision == "bf16" and not transpose_a else "fp32"
+            made = plan(Shape(m, n, k, 1, transpose_a, transpose_b, precision, outputs, epilogue), arch, 132)
             found = {(each.file, each.macros) for each in (made.kernel, made.sum_kernel) if each is not None}
             assert found <= AHEAD, found - AHEAD

@@ -108,12 +108,11 @@ PARTS = {
     "batchnorm": {"batchnorm", "batchnorm_statistics", "batchnorm_sums", "batchnorm_dx"},
     "cross_entropy": {"softmax_cross_entropy", "softmax_cross_entropy_dx"},
     "layernorm_gradients": {"layernorm_dw"},
-    "kernels of its parts": {"layernorm_backward"},
     "the host, in chunks; a GPU takes cross_entropy": {"cross_entropy_gradient"},
     "facts of rows of tokens: comparisons and sums of integers": {"row_lengths", "packed_sequences"},
     "sums over the memory of one node": {"sum_sources"},
     "waits, and needs no product": {"sum_of_squares"},
-    "passes of CuPy's over arrays, without a product": {"adagrad_update", "soft_cross_entropy", "scale_by_pixels"},
+    "passes of CuPy's over arrays, without a product": {"soft_cross_entropy", "scale_by_pixels"},
 }
 
 

@@ -6,6 +6,7 @@ from mpitrain import models
 from mpitrain.arena import Arena
 from mpitrain.context import PAD, Context
 from mpitrain.device import CPU
+from mpitrain.layers import as_activations
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
 from tests.gpu.transformer import LENGTH, VOCABULARY, transformer
@@ -104,7 +105,7 @@ class Job:
         for part in range(self.microbatches):
             ctx.first = part * each
             rows = slice(ctx.first, ctx.first + each)
-            outputs = self.model.forward(self.x[rows], ctx)
+            outputs = self.model.forward(as_activations(self.model, self.x[rows], ctx), ctx)
             arena.add_totals(self.loss.forward(outputs, self.y[rows], ctx))
             self.model.backward(self.loss.backward(ctx), ctx)
         arena.end_backward()

@@ -42,14 +42,17 @@ class MachineCode:
         """Return the number of instructions of these kinds."""
         return sum(count for opcode, count in self.counts.items() if opcode.startswith(prefixes))
 
-    def turn(self, core: str, wanted: str | tuple[str, ...], around: int = 0) -> Counter:
+    def turn(self, core: str, wanted: str | tuple[str, ...], without: str = "none", around: int = 0) -> Counter:
         """Return what a thread executes in one turn of the smallest loop around ``core`` (a loop within it: once).
 
-        Of the ways through it, this is the shortest of those that meet ``wanted`` most often. ``around`` 1: of the
-        smallest loop around that loop.
+        Loops with instructions ``without`` are not meant. ``around`` 1: of the smallest loop around that loop.
+
+        Of the ways through it, this is the shortest of those that meet ``wanted`` most often.
         """
         is_core = [opcode.startswith(core) for opcode in self.opcodes]
+        is_other = [opcode.startswith(without) for opcode in self.opcodes]
         loops = [(target, i) for i, target in self._jumps.items() if target < i and any(is_core[target:i])]
+        loops = [(first, last) for first, last in loops if not any(is_other[first:last])]
         first, last = min(loops, key=lambda loop: loop[1] - loop[0])
         for _ in range(around):
             wider = [loop for loop in loops if loop[0] < first and loop[1] >= last]

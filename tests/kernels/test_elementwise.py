@@ -180,6 +180,15 @@ def test_sum_of_squares(bf16, n):
 W, DECAYS = 1000, np.arange(63) % 3 == 0
 
 
+def update(bf16, elements, name, arrays, numbers):
+    """Launch an update, also with a copy of the weights in bf16, which are rounded to nearest."""
+    copy = elements.room(W, dtype=np.uint16) if bf16 else NULL
+    launch(cpu.build("update.cu"), name, *arrays, copy, i64(W), *numbers)
+    if bf16:
+        np.testing.assert_array_equal(copy, formats.to_bf16(arrays[0]))
+    elements.check_guards()
+
+
 def arena(elements):
     (w, w_value), (g, g_value) = elements.draw(W), elements.draw(W)
     decays = DECAYS.astype(np.uint8)
@@ -192,9 +201,8 @@ def test_sgd(bf16, momentum, nesterov):
     w, w_value, g, g_value, decays, decayed = arena(elements)
     v, v_value = elements.draw(W)
     velocity = v if momentum else NULL
-    numbers = [f32(0.1), f32(0.5), f32(momentum), f32(0.01), i32(nesterov)]
-    kernels = cpu.build("update.cu", ELEMENT_BF16=bf16)
-    launch(kernels, "sgd", w, g, velocity, decays, i64(W), *numbers)
+    numbers = [*map(f32, (0.1, 0.5, momentum, 0.01)), i32(nesterov)]
+    update(bf16, elements, "sgd", (w, g, velocity, decays), numbers)
     step = 0.1 * (0.5 * g_value + 0.01 * w_value * decayed)
     v_value = momentum * v_value + step
     expected = w_value - (step + momentum * v_value if nesterov else v_value)
@@ -210,12 +218,24 @@ def test_adam(bf16, l2, shrink):
     (m, m_value), (v, _) = elements.draw(W), elements.draw(W)
     v[:] = v**2
     v_value = np.float64(v)
-    numbers = [f32(x) for x in (0.1, 1e-6, 0.5, 0.9, 0.99, l2, shrink)]
-    kernels = cpu.build("update.cu", ELEMENT_BF16=bf16)
-    launch(kernels, "adam", w, g, m, v, decays, i64(W), *numbers)
+    numbers = map(f32, (0.1, 1e-6, 0.5, 0.9, 0.99, l2, shrink))
+    update(bf16, elements, "adam", (w, g, m, v, decays), numbers)
     gradient = 0.5 * g_value + l2 * w_value * decayed
     m_value = 0.9 * m_value + 0.1 * gradient
     v_value = 0.99 * v_value + 0.01 * gradient**2
     elements.check(m, m_value)
     elements.check(v, v_value)
     elements.check(w, w_value * (1 - shrink * decayed) - 0.1 * m_value / (np.sqrt(v_value) + 1e-6), scale=10)
+
+
+def test_adagrad(bf16):
+    elements = Elements(0)
+    w, w_value, g, g_value, decays, decayed = arena(elements)
+    s, _ = elements.draw(W)
+    s[:] = s**2
+    s_value = np.float64(s)
+    update(bf16, elements, "adagrad", (w, g, s, decays), map(f32, (0.1, 1e-6, 0.5, 0.02)))
+    gradient = 0.5 * g_value + 0.02 * w_value * decayed
+    s_value = s_value + gradient**2
+    elements.check(s, s_value)
+    elements.check(w, w_value - 0.1 * gradient / (np.sqrt(s_value) + 1e-6), scale=10)

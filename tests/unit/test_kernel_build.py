@@ -100,6 +100,15 @@ def test_errors_show_our_file_and_line(sources):
         build(kernel("twice.cu"), "sm_80")
 
 
+@needs_nvrtc
+def test_headers_of_the_working_directory_are_not_taken(sources, tmp_path, monkeypatch):
+    other = tmp_path / "elsewhere" / "kernels"
+    other.mkdir(parents=True)
+    (other / "part.cuh").write_text("#error of another checkout\n")
+    monkeypatch.chdir(other.parent)
+    assert build(kernel("twice.cu"), "sm_80").exists()
+
+
 def _build_and_say_when(path):
     os.environ["MPITRAIN_KERNELS"] = path
     compiled = []
@@ -165,8 +174,10 @@ def test_build_prints_remarks_on_wgmma(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("mpitrain.kernels.catalogue.products", lambda: [product])
     monkeypatch.setattr("mpitrain.kernels.catalogue.others", lambda: [])
     assert "warning" not in run(capsys, "build", "--arch", "sm_90a")[1]
-    text = (folder / "gemm_wgmma.cu").read_text()
-    (folder / "gemm_wgmma.cu").write_text(text.replace("  wgmma_wait(sums);\n", ""))
+    header = folder / "common" / "ring.cuh"
+    right = header.read_text()
+    header.write_text(right.replace("  wgmma_wait(sums);\n", ""))
+    assert header.read_text() != right
     code, out, _ = run(capsys, "build", "--arch", "sm_90a")
     assert code == 0
     assert f"warning: wgmma may be slow on sm_90a, {product}: " in out

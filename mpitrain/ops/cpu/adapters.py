@@ -47,6 +47,7 @@ def _attention_dx(
     dropout: Masks | None = None,
     block: attention.Block | None = None,
     delta: np.ndarray | None = None,
+    y: np.ndarray | None = None,
 ) -> bool:
     where = _place(attention.place_of(block, q, k), dropout)
     return C.attention_dx(dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments, *where, delta)

@@ -1,6 +1,7 @@
-"""Attention on a GPU: products by our kernels, and between them the softmax of rows of scores (``softmax.cu``).
+"""Attention on a GPU: fused kernels (``attention_fused.py``), and where there are none what this file does: products by
+our kernels, and between them the softmax of rows of scores (``softmax.cu``).
 
-Shapes: as in ``ops/attention.py``; fp32. Products have the device's precision.
+Shapes: as in ``ops/attention.py``; fp32 or bf16, scores and statistics fp32. Products have the device's precision.
 
 A launch of a product takes matrices at one distance from each other: all heads of a sample, or one head in all samples,
 read and written where they lie. Of the two it takes the one with more matrices, so each product is min(N, H) launches.
@@ -22,7 +23,9 @@ from ...kernels.plan import ceil_div
 from .. import attention as ops
 from ..dropout import Masks
 from ..workspace import workspace
+from . import attention_fused as fused
 from .attention_record import DROPOUT, Mask
+from .elements import is_bf16
 from .matmul import multiply
 from .softmax import run_rows
 
@@ -47,10 +50,12 @@ def attention(
     dropout: Masks | None = None,
     block: ops.Block | None = None,
 ) -> bool:
-    """For each part of the scores, two products and one softmax."""
+    """One fused kernel; or for each part of the scores two products and one softmax."""
     mask = Mask(causal, lengths, segments, dropout, ops.place_of(block, q, k))
     if not _covers(log_sum_exp, mask, q, k, v, y):
         return False
+    if fused.forward(q, k, v, y, log_sum_exp, scale, mask):
+        return True
     written = _room_in_rows("y", y)
     read = _in_rows("q", q), _in_rows("k", k), _in_rows("v", v)
     for members in _members(q, k):
@@ -84,11 +89,14 @@ def attention_dx(
     dropout: Masks | None = None,
     block: ops.Block | None = None,
     delta: Any = None,
+    y: Any = None,
 ) -> bool:
-    """For each part of the scores, five products, and one launch that turns scores and dp into p and ds."""
+    """Fused kernels; or for each part of the scores five products, and one launch that makes p and ds."""
     mask = Mask(causal, lengths, segments, dropout, ops.place_of(block, q, k))
     if not _covers(log_sum_exp, mask, dy, q, k, v, dq, dk, dv) or not _fits_statistics(delta, log_sum_exp):
         return False
+    if fused.backward(dy, q, k, v, log_sum_exp, dq, dk, dv, scale, mask, delta, y):
+        return True
     written = [_room_in_rows(name, x) for name, x in (("dq", dq), ("dk", dk), ("dv", dv))]
     of_queries = _in_rows("dy", dy), _in_rows("q", q), written[0]
     of_keys = _in_rows("k", k), _in_rows("v", v), *written[1:]
@@ -212,11 +220,11 @@ class Heads:
 
 
 def _covers(log_sum_exp: Any, mask: Mask, *arrays: Any) -> bool:
-    """Return whether all are fp32, statistics, lengths and segments (int64) contiguous, and masks those of rows."""
+    """Return whether all are fp32 or bf16, statistics fp32, lengths and segments int64, and masks those of rows."""
     statistics, place = log_sum_exp.dtype == np.float32 and log_sum_exp.flags.c_contiguous, mask.place
     whole = all(x is None or (x.dtype == np.int64 and x.flags.c_contiguous) for x in mask[1:3])
     enough = mask.segments is None or (place.query >= 0 and mask.segments.shape[1] == place.length)
-    return bool(statistics and whole and enough and all(x.dtype == np.float32 for x in arrays))
+    return bool(statistics and whole and enough and all(x.dtype == np.float32 or is_bf16(x) for x in arrays))
 
 
 def _fits_statistics(delta: Any, log_sum_exp: Any) -> bool:

@@ -15,6 +15,7 @@ from .. import batchnorm as ops
 from ..batchnorm import Norm
 from ..gradient import Gradient
 from ..workspace import Keep, workspace
+from .elements import ElementKernel, element_kernel, elements_fit
 from .launch import run, spread
 from .reduce import Parts, cut_rows
 
@@ -25,25 +26,29 @@ def _kernel(name: str) -> Kernel:
     return kernel("batchnorm.cu", name=f"batchnorm_{name}")
 
 
-MOMENTS, STATISTICS, MERGE, PREPARE = map(_kernel, ("moments", "statistics", "merge", "prepare"))
-APPLY, EVALUATE, DX = map(_kernel, ("apply", "evaluate", "dx"))
-SUMS, SLOPES_OF_SUMS, GRADIENTS, SLOPES = map(_kernel, ("sums", "slopes_of_sums", "gradients", "slopes"))
+def _of_elements(name: str) -> ElementKernel:
+    return element_kernel("batchnorm.cu", name=f"batchnorm_{name}")
+
+
+MOMENTS, APPLY, EVALUATE, SUMS, DX = map(_of_elements, ("moments", "apply", "evaluate", "sums", "dx"))
+STATISTICS, MERGE, PREPARE = map(_kernel, ("statistics", "merge", "prepare"))
+SLOPES_OF_SUMS, GRADIENTS, SLOPES = map(_kernel, ("slopes_of_sums", "gradients", "slopes"))
 
 
 @ops.batchnorm_train.cuda
 def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep) -> Any:
     """Return (the vectors for backward, pixels over all ranks)."""
-    if x.dtype != np.float32:
-        return False
     x = _packed(x)
+    if not elements_fit(x, y):
+        return False
     device, channels, parts = _cut(x)
     rows, kept = x.size // channels, keep("kept", (KEPT, channels), np.float32)
-    moments = workspace(x, "moments", (parts.num, 2, channels))
+    moments = workspace(x, "moments", (parts.num, 2, channels), np.float32)
     statistics = norm.weight, norm.bias, norm.running_mean, norm.running_var, kept
     rates = float(norm.momentum), float(norm.eps)
     count = float(rows)
     if rows:
-        parts.launch(device, MOMENTS, x, moments, rows, channels, parts.rows)
+        parts.launch(device, MOMENTS.of(x), x, moments, rows, channels, parts.rows)
     if norm.sum_over_ranks is None:
         run(device, STATISTICS, 32 * channels, (moments, *statistics, rows, channels, parts.rows, *rates))
     else:
@@ -58,9 +63,9 @@ def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep) -> Any:
 @ops.batchnorm_evaluate.cuda
 def batchnorm_evaluate(x: Any, norm: Norm, y: Any) -> bool:
     """One launch."""
-    if x.dtype != np.float32:
-        return False
     x = _packed(x)
+    if not elements_fit(x, y):
+        return False
     vectors = norm.weight, norm.bias, norm.running_mean, norm.running_var
     channels = x.shape[3]
     _write(EVALUATE, y, (x, *vectors, y, x.size // channels, channels, float(norm.eps), int(norm.relu)))
@@ -70,12 +75,12 @@ def batchnorm_evaluate(x: Any, norm: Norm, y: Any) -> bool:
 @ops.batchnorm_backward.cuda
 def batchnorm_backward(dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradient, db: Gradient, dx: Any) -> bool:
     """Put dw and db of this rank, and write dx."""
-    if x.dtype != np.float32:
-        return False
     x = _packed(x)
+    if not elements_fit(dy, x, dx):
+        return False
     vectors, count = kept
     device, channels, parts = _cut(x)
-    slopes = workspace(x, "slopes", (3, channels))
+    slopes = workspace(x, "slopes", (3, channels), np.float32)
     if norm.sum_over_ranks is None:
         adds = int(dw.accumulate), int(db.accumulate)
         gradients = _sums(dy, x, y, vectors), vectors, norm.weight, dw.array, db.array, slopes
@@ -100,12 +105,12 @@ def put_gradients(dy: Any, x: Any, y: Any, vectors: Any, dw: Gradient, db: Gradi
     _written(db, dw)
 
 
-def _write(kernel: Kernel, out: Any, arguments: tuple[Any, ...]) -> None:
+def _write(kernel: ElementKernel, out: Any, arguments: tuple[Any, ...]) -> None:
     """Launch a kernel that writes ``out`` in pieces of periods of rows (kernels/batchnorm.cu, Periods)."""
     channels = out.shape[-1]
     joined = PIECE // gcd(channels, PIECE)  # rows in a period
     periods = ceil_div(out.size // channels, joined)
-    spread(device_of(out), kernel, channels * joined // PIECE, periods, arguments)
+    spread(device_of(out), kernel.of(out), channels * joined // PIECE, periods, arguments)
 
 
 def _packed(x: Any) -> Any:
@@ -125,9 +130,9 @@ def _written(*gradients: Gradient) -> None:
 def _sums(dy: Any, x: Any, y: Any, mean: Any) -> Any:
     """Return the sums of dy and of dy (x - mean) for each part of the rows and each channel."""
     device, channels, parts = _cut(x)
-    sums = workspace(x, "sums", (parts.num, 2, channels))
+    sums = workspace(x, "sums", (parts.num, 2, channels), np.float32)
     if x.size:
-        parts.launch(device, SUMS, dy, x, y, mean, sums, x.size // channels, channels, parts.rows)
+        parts.launch(device, SUMS.of(x), dy, x, y, mean, sums, x.size // channels, channels, parts.rows)
     return sums
 
 

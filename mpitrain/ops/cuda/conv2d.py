@@ -1,27 +1,28 @@
-"""Convolution on a GPU: columns gathered by one kernel, one product for many images, and columns added back.
+"""Convolution on a GPU: products whose factor is gathered from images while they are multiplied (implicit GEMM).
 
-Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); columns (G, N OH OW, KH KW C/G); fp32.
+Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O), all C-contiguous; images and their gradients fp32
+or bf16, of one type; dw and b fp32. Sums are fp32.
+
+A 1 x 1 convolution without stride and padding is a product of matrices (matmul.py). In fp32 memory, convolutions are
+multiplied as tf32 where the device's precision is tf32 or bf16.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from ...device import device_of
-from ...kernels.kernel import Kernel, kernel
+from ...kernels.convolution import Convolution
+from ...kernels.convolution_launch import Operands, launch_convolution, partial_bytes
+from ...kernels.convolution_plan import plan_convolution
 from .. import conv2d as ops
 from ..reduce import column_sum
-from ..window import Geometry
 from ..workspace import workspace
-from .launch import num_pieces, spread, window_record
-from .matmul import multiply
+from .conv2d_columns import columns_of
+from .elements import bf16_of, elements_fit, is_bf16
 
-GATHER = kernel("conv2d_im2col.cu", name="im2col")
-SCATTER = kernel("conv2d_im2col.cu", name="col2im")
-MOST_COLUMNS = 1 << 26  # elements at a time: 256 MiB
+IMPLICIT = True  # False: columns in memory, the reference
+CHUNK_BYTES = 16  # of an asynchronous copy
 
 
 @ops.conv2d_db.cuda
@@ -31,121 +32,94 @@ def conv2d_db(dy: Any, db: Any, accumulate: bool) -> None:
 
 
 @ops.conv2d.cuda
-def conv2d(x: Any, w: Any, b: Any, y: Any, plan: Any) -> bool:
-    """For each chunk of images, columns and a product with the bias in its epilogue."""
-    if y.dtype != np.float32:
-        return False
-    _columns(plan).forward(x, w, b, y)
-    return True
+def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
+    """One launch, with the bias in its epilogue."""
+    columns = columns_of(plan)
+    if columns.takes(x, y) and (columns.is_direct or not IMPLICIT):
+        columns.forward(x, w, b, y)
+        return True
+    return _convolve("forward", x, w, y, x.shape, w, plan, bias=b)
 
 
 @ops.conv2d_dw.cuda
-def conv2d_dw(x: Any, dy: Any, dw: Any, plan: Any, accumulate: bool) -> bool:
-    """For each chunk of images, columns and a product."""
-    if dw.dtype != np.float32:
-        return False
-    _columns(plan).dw(x, dy, dw, accumulate)
-    return True
+def conv2d_dw(x: Any, dy: Any, dw: Any, plan: ops.Conv2dPlan, accumulate: bool) -> bool:
+    """One launch over parts of all pixels, and one that adds the parts in order."""
+    columns = columns_of(plan)
+    if columns.takes(x, dy) and dw.dtype == np.float32 and (columns.is_direct or not IMPLICIT):
+        columns.dw(x, dy, dw, accumulate)
+        return True
+    return _convolve("dw", x, dy, dw, x.shape, dw, plan, beta=1.0 if accumulate else 0.0)
 
 
 @ops.conv2d_dx.cuda
-def conv2d_dx(dy: Any, w: Any, dx: Any, plan: Any) -> bool:
-    """For each chunk of images, a product and its columns added back to the pixels."""
-    if dx.dtype != np.float32:
-        return False
-    _columns(plan).dx(dy, w, dx)
-    return True
+def conv2d_dx(dy: Any, w: Any, dx: Any, plan: ops.Conv2dPlan) -> bool:
+    """One launch over the classes of pixels that the same taps reach; for strides above 2, several."""
+    columns = columns_of(plan)
+    if columns.takes(dy, dx) and (columns.is_direct or not IMPLICIT):
+        columns.dx(dy, w, dx)
+        return True
+    return _convolve("dx", dy, w, dx, dx.shape, w, plan)
 
 
-def _columns(plan: ops.Conv2dPlan) -> "Columns":
-    return Columns(plan.forward_plan.window, plan.forward_plan.size, plan.groups)
-
-
-@dataclass(frozen=True)
-class Columns(Geometry):
-    """One convolution as products over gathered columns.
+def _convolve(
+    kind: str,
+    a: Any,
+    b: Any,
+    out: Any,
+    images: tuple[int, ...],
+    w: Any,
+    plan: ops.Conv2dPlan,
+    bias: Any = None,
+    beta: float = 0.0,
+) -> bool:
+    """Launch one product of gathered images; False if the kernels do not cover it.
 
     Parameters
     ----------
-    window, size
-        See ``ops.window.Geometry``.
-    groups : int
+    images : (N, H, W, C)
+        The shape of x.
+    w : array
+        The weights, or their gradient: its shape counts.
     """
+    device: Any = device_of(out)
+    window, wide = plan.forward_plan.window, device.precision == "fp32"
+    if not out.size:
+        return True
+    if not a.size or not b.size:  # a rank without images
+        if beta == 0:
+            out.fill(0)
+        return True
+    conv = Convolution(
+        kind,
+        images[0],
+        (images[1], images[2]),
+        images[3],
+        w.shape[3],
+        *(window.kernel, window.stride, window.padding, window.dilation),
+        groups=plan.groups,
+        inputs="bf16" if is_bf16(a) else "fp32" if wide else "tf32",
+        outputs="bf16" if is_bf16(out) else "fp32",
+    )
+    if is_bf16(a) and kind != "dw":
+        b = bf16_of(b, "filters")
+    if not _fit(kind, a, b, out, bias):
+        return False
+    of_a, of_b, of_out = (int(array.data.ptr) for array in (a, b, out))
+    copied = kind == "dx" or is_bf16(a)  # the other factor too in chunks, or by the copy engine
+    odd = any(address % CHUNK_BYTES for address in ((of_a, of_b) if copied else (of_a,)))
+    made = plan_convolution(conv, device.arch, device.num_processors, odd)
+    if made is None:
+        return False
+    partials = partial_bytes(made, conv)
+    held = workspace(out, "convolution", (partials // 4,), np.float32).data.ptr if partials else 0
+    pointer = 0 if bias is None else int(bias.data.ptr)
+    operands = Operands(of_a, of_b, of_out, bias=pointer, partials=int(held), beta=beta)
+    launch_convolution(device, made, conv, operands)
+    return True
 
-    groups: int
 
-    def forward(self, x: Any, w: Any, b: Any, y: Any) -> None:
-        """Write y = x * w + b."""
-        bias = b if self.groups == 1 else None
-        for images in self._chunks(x):
-            multiply(self._gather(x[images]), self._by_group(w), self._rows(y[images]), bias=bias)
-        if b is not None and bias is None:
-            np.add(y, b, out=y)
-
-    def dw(self, x: Any, dy: Any, dw: Any, accumulate: bool) -> None:
-        """Write (or add) the gradient of w."""
-        if not len(x) and not accumulate:
-            dw.fill(0)
-        for images in self._chunks(x):
-            beta = 1.0 if accumulate or images.start else 0.0
-            columns = self._gather(x[images])
-            multiply(columns, self._rows(dy[images]), self._by_group(dw), transpose_a=True, beta=beta)
-
-    def dx(self, dy: Any, w: Any, dx: Any) -> None:
-        """Write the gradient of x."""
-        for images in self._chunks(dx):
-            part = dx[images]
-            if self._is_direct:
-                multiply(self._rows(dy[images]), self._by_group(w), self._rows(part), transpose_b=True)
-                continue
-            columns = workspace(dx, "columns", self._shape(part))
-            multiply(self._rows(dy[images]), self._by_group(w), self._as_batch(columns), transpose_b=True)
-            self._launch(SCATTER, part.shape[1] * part.shape[2], part, (columns, part))
-
-    @property
-    def _is_direct(self) -> bool:
-        """True when the pixels themselves are the columns."""
-        window = self.window
-        return window.kernel == window.stride == (1, 1) and window.padding == (0, 0) and self.groups == 1
-
-    def _chunks(self, x: Any) -> Iterator[slice]:
-        each = max(1, MOST_COLUMNS // max(1, self._columns_size(x.shape[3])))
-        for first in range(0, len(x), each):
-            yield slice(first, min(first + each, len(x)))
-
-    def _columns_size(self, channels: int) -> int:
-        (oh, ow), (kh, kw) = self.output, self.window.kernel
-        return oh * ow * kh * kw * channels
-
-    def _shape(self, x: Any) -> tuple[int, int, int]:
-        (oh, ow), (kh, kw) = self.output, self.window.kernel
-        return self.groups, len(x) * oh * ow, kh * kw * x.shape[3] // self.groups
-
-    def _gather(self, x: Any) -> Any:
-        if self._is_direct:
-            return x.reshape(-1, x.shape[3])
-        columns = workspace(x, "columns", self._shape(x))
-        self._launch(GATHER, prod(self.output) * prod(self.window.kernel), x, (x, columns))
-        return self._as_batch(columns)
-
-    def _launch(self, kernel: Kernel, num_places: int, x: Any, arrays: tuple[Any, Any]) -> None:
-        """Launch a kernel over the pixels, or the taps of all outputs, of the images ``x``."""
-        across = num_places * num_pieces(x.shape[3] // self.groups)
-        arguments = *arrays, window_record(self.window, x, self.groups)
-        spread(device_of(x), kernel, across, len(x), arguments, layers=self.groups)
-
-    def _as_batch(self, columns: Any) -> Any:
-        return columns if self.groups > 1 else columns.reshape(columns.shape[1:])
-
-    def _rows(self, y: Any) -> Any:
-        """Return y (N, OH, OW, O) as (N OH OW, O), or as (G, N OH OW, O/G)."""
-        if self.groups == 1:
-            return y.reshape(-1, y.shape[3])
-        return y.reshape(-1, self.groups, y.shape[3] // self.groups).transpose(1, 0, 2)
-
-    def _by_group(self, w: Any) -> Any:
-        """Return w as (KH KW C, O), or as (G, KH KW C/G, O/G)."""
-        num_outputs = w.shape[3]
-        if self.groups == 1:
-            return w.reshape(-1, num_outputs)
-        return w.reshape(-1, self.groups, num_outputs // self.groups).transpose(1, 0, 2)
+def _fit(kind: str, a: Any, b: Any, out: Any, bias: Any) -> bool:
+    """Return whether arrays are of types and layouts that the kernels take."""
+    if not elements_fit(a, b) or not out.flags.c_contiguous or (bias is not None and bias.dtype != np.float32):
+        return False
+    return bool(out.dtype == np.float32) if kind == "dw" else elements_fit(a, out)

@@ -1,6 +1,6 @@
 """Types of elements on a GPU: activations and their gradients are fp32 or bf16, all else is fp32.
 
-A kernel over activations is built twice from one file, whose ``Element`` is float or bf16 (kernels/common/elements.cuh).
+A kernel over activations is built twice from one file, with ``Element`` float or bf16 (kernels/common/elements.cuh).
 A path looks at its arrays, not at the device: it launches what was built for their type. Where types are mixed it
 returns False, and the NumPy function runs, which CuPy converts as NumPy does.
 """
@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...device import bfloat16, is_bf16
+from ...device import bfloat16, device_of, is_bf16
 from ...kernels.kernel import Kernel, kernel
+from ..convert import convert
 from ..workspace import workspace
 
 __all__ = ["ElementKernel", "bf16_of", "element_kernel", "elements_fit", "is_bf16", "macros_of"]
@@ -67,6 +68,9 @@ def bf16_of(weights: Any, name: str) -> Any:
     """
     if is_bf16(weights):
         return weights
+    copy = device_of(weights).weight_copies.find(weights)
+    if copy is not None:
+        return copy.view_of(weights)
     rounded = workspace(weights, f"bf16 {name}", weights.shape, bfloat16())
-    np.copyto(rounded, weights)
+    convert(weights, rounded)
     return rounded

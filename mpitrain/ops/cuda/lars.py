@@ -17,12 +17,12 @@ NORMS, UPDATE = kernel("lars.cu", name="lars_norms"), kernel("lars.cu")
 PARTS = 32  # blocks for each piece
 RECORD = np.dtype(
     [
-        *((name, np.uint64) for name in ("w", "g", "v")),
+        *((name, np.uint64) for name in ("w", "g", "v", "copy")),
         ("n", np.int64),
         *((name, np.int32) for name in ("first", "last", "decays", "unused")),
     ]
 )
-assert RECORD.itemsize == 48, "the layout of struct Piece"
+assert RECORD.itemsize == 56, "the layout of struct Piece"
 _TABLES: "WeakKeyDictionary[ops.Pieces, tuple[Any, Any, int]]" = WeakKeyDictionary()
 
 
@@ -51,6 +51,7 @@ def _records(pieces: ops.Pieces) -> np.ndarray:
     records = []
     for piece, first, last in zip(pieces.each, ends, ends[1:], strict=False):
         for block in piece.blocks:
-            arrays: tuple[Any, ...] = block.w, block.grad, block.slots[0]
-            records.append((*(a.data.ptr for a in arrays), block.w.size, first, last, piece.decays, 0))
+            arrays: tuple[Any, ...] = block.w, block.grad, block.slots[0], block.copy
+            addresses = (0 if a is None else a.data.ptr for a in arrays)
+            records.append((*addresses, block.w.size, first, last, piece.decays, 0))
     return np.array(records, RECORD)

@@ -3,14 +3,14 @@
 from typing import Any
 
 from ...device import device_of
-from ...kernels.kernel import kernel
 from .. import linear as ops
 from ..gradient import Gradient
 from ..workspace import Keep
+from .elements import element_kernel, elements_fit
 from .launch import loop, size_of
 from .matmul import covers, multiply
 
-GELU_DX = {name: kernel("gelu.cu", name=f"{name}_dx") for name in ("gelu", "gelu_tanh")}
+GELU_DX = {name: element_kernel("gelu.cu", name=f"{name}_dx") for name in ("gelu", "gelu_tanh")}
 
 
 @ops.linear.cuda
@@ -59,9 +59,9 @@ def linear_gelu(x: Any, w: Any, b: Any, y: Any, name: str, keep: Keep) -> Any:
 @ops.linear_gelu_dx.cuda
 def linear_gelu_dx(dy: Any, kept: Any, name: str) -> bool:
     """One launch."""
-    if not covers(kept):
+    if not elements_fit(kept, dy):
         return False
-    loop(device_of(dy), GELU_DX[name], dy.size, (kept, dy, dy, size_of(dy)))
+    loop(device_of(dy), GELU_DX[name].of(dy), dy.size, (kept, dy, dy, size_of(dy)))
     return True
 
 
@@ -72,7 +72,7 @@ def linear_dx_gelu(dy: Any, w: Any, kept: Any, dx: Any, db: Gradient | None, nam
 
 
 def _dx_through(activation: str, dy: Any, w: Any, kept: Any, dx: Any, db: Gradient | None) -> bool:
-    if not covers(w, dx, kept):
+    if not covers(w, dx, kept) or kept.dtype != dx.dtype:
         return False
     multiply(dy, w, dx, transpose_b=True, epilogue=f"{activation}_gradient", pre=kept, sums=db)
     if db is not None:

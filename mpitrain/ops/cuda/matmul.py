@@ -1,21 +1,24 @@
 """Matrix products on a GPU, by our kernels: out = epilogue(a b + beta out + bias).
 
 Shapes: a (M, K) or, transposed, (K, M); b (K, N) or (N, K); out (M, N); all with one more dimension in front for a
-batch. Rows are contiguous, any distance apart; fp32. bias (N,).
+batch. Rows are contiguous, any distance apart; each is fp32 or bf16. bias (N,), fp32.
 
-Where the device's precision is bf16, the factors are rounded into working memory first, in rows of whole 16 bytes; so
-they are in tf32 where gemm_wgmma multiplies, by ``launch_gemm``.
+Where an array is bf16, or that is the device's precision, factors are multiplied in bf16. Weights, which are fp32, are
+read from the arena's copy of them; any other fp32 factor is rounded into working memory first, in rows of whole 16
+bytes. So are factors in tf32 where gemm_wgmma multiplies, by ``launch_gemm``; and factors in bf16 whose rows are no
+whole 16 bytes are packed for it, since the copy engine reads no others.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...device import device_of
+from ...device import device_of, is_bf16
 from ...kernels.gemm import Shape
 from ...kernels.gemm_launch import launch_gemm, num_slabs, partial_bytes
-from ...kernels.kernel import kernel
+from ...kernels.kernel import Kernel, kernel
 from ...kernels.launch import launch
 from ...kernels.matrices import Matrices
 from ...kernels.plan import MOST_BLOCKS, PIECE, across_down, ceil_div
@@ -25,15 +28,17 @@ from ..gradient import Gradient
 from ..workspace import workspace
 from .reduce import between_bytes, sum_slabs
 
-_CAST = kernel("cast_bf16.cu", name="cast_rows")
+_CAST, _PACK = kernel("cast_bf16.cu", name="cast_rows"), kernel("cast_bf16.cu", name="pack_rows")
 _BF16_PIECE = 8  # elements in 16 bytes
 MOST_MATRICES = MOST_BLOCKS[2]  # of one launch
 
 
 def covers(*arrays: Any) -> bool:
-    """Return whether the kernels cover these arrays: fp32, rows contiguous (a rank's part of a batch may be empty)."""
+    """Return whether the kernels cover these arrays: fp32 or bf16, rows contiguous (a part of a batch may be empty)."""
     return all(
-        a.dtype == np.float32 and a.ndim in (2, 3) and (a.strides[-1] == 4 or a.shape[-1] <= 1 or not a.size)
+        (a.dtype == np.float32 or is_bf16(a))
+        and a.ndim in (2, 3)
+        and (a.strides[-1] == a.itemsize or a.shape[-1] <= 1 or not a.size)
         for a in arrays
     )
 
@@ -79,14 +84,16 @@ def multiply(
                 sums=sums and sums._replace(accumulate=sums.accumulate or first > 0),
             )
         return
-    shape = _shape(a, out, transpose_a, transpose_b, device.precision, epilogue)
+    inputs = "bf16" if any(map(is_bf16, (a, b, out))) else device.precision
+    shape = _shape(a, out, transpose_a, transpose_b, inputs, epilogue)
     made = plan(shape, device.arch, device.num_processors)
     factors = _stored(a), _stored(b)
     slabs = num_slabs(made, shape) if sums is not None else 0
     sizes = [partial_bytes(made, shape), 4 * slabs * shape.n, between_bytes(slabs, shape.n, device.num_processors)]
-    if device.precision == "bf16":
-        partials, column_sums, between, *rounded = _parts(out, [*sizes, *map(_rounded_bytes, factors)])
-        factors = _rounded(device, factors[0], rounded[0]), _rounded(device, factors[1], rounded[1])
+    if inputs == "bf16":
+        sources = [_source(device, *each, made.boxes is not None) for each in zip((a, b), factors, strict=True)]
+        partials, column_sums, between, *rounded = _parts(out, [*sizes, *(each.room for each in sources)])
+        factors = _read(device, sources[0], rounded[0]), _read(device, sources[1], rounded[1])
     else:
         partials, column_sums, between, *rounded = _parts(out, [*sizes, rounded_bytes(made, shape, *factors)])
     launch_gemm(
@@ -111,7 +118,8 @@ def _shape(a: Any, out: Any, transpose_a: bool, transpose_b: bool, inputs: str, 
     batch = out.shape[0] if out.ndim == 3 else 1
     depth = a.shape[-2] if transpose_a else a.shape[-1]
     m, n = out.shape[-2:]
-    return Shape(m, n, depth, batch, transpose_a, transpose_b, inputs, epilogue=epilogue)
+    outputs = "bf16" if is_bf16(out) else "fp32"
+    return Shape(m, n, depth, batch, transpose_a, transpose_b, inputs, outputs, epilogue)
 
 
 def _stored(array: Any) -> Matrices:
@@ -120,12 +128,34 @@ def _stored(array: Any) -> Matrices:
     return Matrices(array.data.ptr, rows, cols, _leading(array), array.shape[0] if apart else 1, apart)
 
 
-def _rounded_bytes(factor: Matrices) -> int:
-    return 2 * factor.matrices * factor.rows * ceil_div(factor.cols, _BF16_PIECE) * _BF16_PIECE
+class _Source(NamedTuple):
+    """A factor of a product in bf16: where it lies, and how it is brought to working memory (None: it is not)."""
+
+    factor: Matrices
+    kernel: Kernel | None
+
+    @property
+    def room(self) -> int:
+        """The bytes of working memory."""
+        rows = self.factor.matrices * self.factor.rows if self.kernel is not None else 0
+        return 2 * rows * ceil_div(self.factor.cols, _BF16_PIECE) * _BF16_PIECE
 
 
-def _rounded(device: Any, factor: Matrices, address: int) -> Matrices:
-    """Write ``factor`` in bf16 to ``address`` and return its description there."""
+def _source(device: Any, array: Any, factor: Matrices, by_copy_engine: bool) -> _Source:
+    if not is_bf16(array):
+        copy = device.weight_copies.find(array)
+        if copy is None:
+            return _Source(factor, _CAST)
+        factor = replace(factor, address=copy.address_of(factor.address))
+    whole = factor.address % 16 == factor.ld % _BF16_PIECE == factor.apart % _BF16_PIECE == 0
+    return _Source(factor, None if whole or not by_copy_engine else _PACK)
+
+
+def _read(device: Any, source: _Source, address: int) -> Matrices:
+    """Return the description of a factor in bf16, written to ``address`` where it has to be."""
+    factor = source.factor
+    if source.kernel is None:
+        return factor
     ld = max(1, ceil_div(factor.cols, _BF16_PIECE)) * _BF16_PIECE
     apart = factor.rows * ld if factor.matrices > 1 else 0
     count = factor.matrices * factor.rows * factor.cols
@@ -135,7 +165,7 @@ def _rounded(device: Any, factor: Matrices, address: int) -> Matrices:
         arguments += [np.array(factor.apart, np.int64), np.array(factor.ld, np.int32)]
         arguments += [np.array(x, np.int32) for x in numbers]
         made = across_down(ld // PIECE, factor.rows, device.num_processors, factor.matrices)
-        launch(device, _CAST, made, arguments)
+        launch(device, source.kernel, made, arguments)
     return Matrices(address, factor.rows, factor.cols, ld, factor.matrices, apart)
 
 
@@ -154,8 +184,8 @@ def _address(array: Any) -> int:
 
 
 def _leading(array: Any) -> int:
-    return int(array.strides[-2]) // 4
+    return int(array.strides[-2]) // int(array.itemsize)
 
 
 def _apart(array: Any) -> int:
-    return int(array.strides[0]) // 4 if array.ndim == 3 else 0
+    return int(array.strides[0]) // int(array.itemsize) if array.ndim == 3 else 0

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 
 from ...device import device_of
-from ...kernels.kernel import kernel
 from ...kernels.launch import launch
 from ...kernels.plan import THREADS, Launch, ceil_div
 from .. import mse as ops
+from .elements import element_kernel
 from .launch import loop, size_of
 from .reduce import column_sum
 
-SQUARES, SQUARES_DX = (kernel("mse.cu", name=name) for name in ("squared_error", "squared_error_dx"))
+SQUARES, SQUARES_DX = (element_kernel("mse.cu", name=name) for name in ("squared_error", "squared_error_dx"))
 
 
 @ops.squared_error.cuda
@@ -21,7 +21,7 @@ def squared_error(y: Any, t: Any, difference: Any, sums: Any) -> Any:
     parts = min(len(sums) - 1, ceil_div(y.size, 4 * THREADS))
     device, t = device_of(y), t.astype(np.float32, copy=False)
     if parts:
-        launch(device, SQUARES, Launch((parts, 1, 1), (THREADS, 1, 1)), (y, t, difference, sums, size_of(y)))
+        launch(device, SQUARES.of(y), Launch((parts, 1, 1), (THREADS, 1, 1)), (y, t, difference, sums, size_of(y)))
     column_sum(sums[:parts], sums[-1], accumulate=False)
     return sums[-1]
 
@@ -29,4 +29,4 @@ def squared_error(y: Any, t: Any, difference: Any, sums: Any) -> Any:
 @ops.squared_error_dx.cuda
 def squared_error_dx(difference: Any) -> None:
     """One launch."""
-    loop(device_of(difference), SQUARES_DX, difference.size, (difference, size_of(difference)))
+    loop(device_of(difference), SQUARES_DX.of(difference), difference.size, (difference, size_of(difference)))

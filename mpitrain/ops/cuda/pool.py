@@ -5,14 +5,14 @@ from typing import Any
 
 from ...device import device_of
 from ...kernels.divide import divide_record
-from ...kernels.kernel import Kernel, kernel
 from .. import pool as ops
 from ..window import Window
-from .launch import fits, num_pieces, spread, window_record
+from .elements import ElementKernel, element_kernel, elements_fit
+from .launch import num_pieces, spread, window_record
 
 
-def _kernel(name: str, bits: int = 8) -> Kernel:
-    return kernel("pool.cu", {} if bits == 8 else {"ARGMAX_BITS": bits}, name=name)
+def _kernel(name: str, bits: int = 8) -> ElementKernel:
+    return element_kernel("pool.cu", {} if bits == 8 else {"ARGMAX_BITS": bits}, name=name)
 
 
 MAX_POOL = {bits: _kernel("max_pool", bits) for bits in (8, 16)}
@@ -24,7 +24,7 @@ GLOBAL_MEAN, GLOBAL_MEAN_DX = _kernel("global_mean"), _kernel("global_mean_dx")
 @ops.max_pool.cuda
 def max_pool(x: Any, window: Window, y: Any, relu: bool) -> bool:
     """Write the maxima only."""
-    if not fits(x, y):
+    if not elements_fit(x, y):
         return False
     _write(MAX_POOL[8], y, (x, y, None, int(relu), window_record(window, x)))
     return True
@@ -34,7 +34,7 @@ def max_pool(x: Any, window: Window, y: Any, relu: bool) -> bool:
 def max_pool_argmax(x: Any, window: Window, y: Any, argmax: Any, relu: bool) -> bool:
     """Write the maxima and the taps that gave them."""
     bits = 8 * argmax.itemsize
-    if not fits(x, y) or bits not in MAX_POOL:
+    if not elements_fit(x, y) or bits not in MAX_POOL:
         return False
     _write(MAX_POOL[bits], y, (x, y, argmax, int(relu), window_record(window, x)))
     return True
@@ -44,7 +44,7 @@ def max_pool_argmax(x: Any, window: Window, y: Any, argmax: Any, relu: bool) -> 
 def max_pool_dx(argmax: Any, dy: Any, window: Window, dx: Any) -> bool:
     """Write the gradient: each pixel gathers from the windows that cover it."""
     bits = 8 * argmax.itemsize
-    if not fits(dy, dx) or bits not in MAX_POOL_DX:
+    if not elements_fit(dy, dx) or bits not in MAX_POOL_DX:
         return False
     _write(MAX_POOL_DX[bits], dx, (argmax, dy, dx, window_record(window, dx)))
     return True
@@ -53,7 +53,7 @@ def max_pool_dx(argmax: Any, dy: Any, window: Window, dx: Any) -> bool:
 @ops.mean_pool.cuda
 def mean_pool(x: Any, window: Window, y: Any) -> bool:
     """Write the means."""
-    if not fits(x, y):
+    if not elements_fit(x, y):
         return False
     _write(MEAN_POOL, y, (x, y, 1 / prod(window.kernel), window_record(window, x)))
     return True
@@ -62,7 +62,7 @@ def mean_pool(x: Any, window: Window, y: Any) -> bool:
 @ops.mean_pool_dx.cuda
 def mean_pool_dx(dy: Any, window: Window, dx: Any) -> bool:
     """Write the gradient: each pixel gathers from the windows that cover it."""
-    if not fits(dy, dx):
+    if not elements_fit(dy, dx):
         return False
     _write(MEAN_POOL_DX, dx, (dy, dx, 1 / prod(window.kernel), window_record(window, dx)))
     return True
@@ -71,18 +71,18 @@ def mean_pool_dx(dy: Any, window: Window, dx: Any) -> bool:
 @ops.global_mean.cuda
 def global_mean(x: Any, y: Any) -> bool:
     """Write the mean over all pixels."""
-    if not fits(x, y):
+    if not elements_fit(x, y):
         return False
     images, height, width, channels = x.shape
     sizes = images, height * width, channels
-    spread(device_of(x), GLOBAL_MEAN, num_pieces(channels), images, (x, y, 1 / (height * width), *sizes))
+    spread(device_of(x), GLOBAL_MEAN.of(x), num_pieces(channels), images, (x, y, 1 / (height * width), *sizes))
     return True
 
 
 @ops.global_mean_dx.cuda
 def global_mean_dx(dy: Any, dx: Any) -> bool:
     """Write dy / pixels to every pixel."""
-    if not fits(dy, dx):
+    if not elements_fit(dy, dx):
         return False
     images, height, width, channels = dx.shape
     if dx.size:
@@ -91,7 +91,7 @@ def global_mean_dx(dy: Any, dx: Any) -> bool:
     return True
 
 
-def _write(kernel: Kernel, out: Any, arguments: tuple[Any, ...]) -> None:
+def _write(kernel: ElementKernel, out: Any, arguments: tuple[Any, ...]) -> None:
     """Launch a kernel that writes ``out`` (N, H, W, C)."""
     images, height, width, channels = out.shape
-    spread(device_of(out), kernel, height * width * num_pieces(channels), images, arguments)
+    spread(device_of(out), kernel.of(out), height * width * num_pieces(channels), images, arguments)

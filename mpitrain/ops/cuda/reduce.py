@@ -11,9 +11,10 @@ from ...kernels.plan import THREADS, Launch, ceil_div
 from .. import reduce as ops
 from ..gradient import Gradient
 from ..workspace import workspace
-from .launch import fits, size_of, values
+from .elements import element_kernel, elements_fit
+from .launch import size_of, values
 
-COLUMN_SUM, SUM_ROWS = kernel("reduce.cu", name="column_sum"), kernel("reduce.cu", name="sum_rows")
+COLUMN_SUM, SUM_ROWS = element_kernel("reduce.cu", name="column_sum"), kernel("reduce.cu", name="sum_rows")
 SQUARES = kernel("reduce.cu", name="sum_of_squares")
 BLOCK_COLUMNS = 128
 LEAST_TURNS = 8  # rows that each thread of a block adds up, unless there are fewer
@@ -35,8 +36,8 @@ class Parts(NamedTuple):
 @ops.column_sum.cuda
 def column_sum(x: Any, out: Any, accumulate: bool) -> None:
     """One launch, or two where there are many rows; CuPy's reduction of other types and layouts."""
-    if not fits(x):
-        np.add(out, x.sum(axis=0), out=out) if accumulate else x.sum(axis=0, out=out)
+    if not elements_fit(x) or out.dtype != np.float32:
+        np.add(out, x.sum(axis=0, dtype=out.dtype), out=out) if accumulate else x.sum(0, out.dtype, out)
         return
     rows, n = x.shape
     if not x.size:
@@ -46,10 +47,10 @@ def column_sum(x: Any, out: Any, accumulate: bool) -> None:
     device: Any = device_of(x)
     parts = cut_rows(rows, n, device.num_processors)
     if parts.num == 1:
-        parts.launch(device, COLUMN_SUM, x, out, rows, n, rows, int(accumulate))
+        parts.launch(device, COLUMN_SUM.of(x), x, out, rows, n, rows, int(accumulate))
         return
-    between = workspace(x, "column sums", (parts.num, n))
-    parts.launch(device, COLUMN_SUM, x, between, rows, n, parts.rows, 0)
+    between = workspace(x, "column sums", (parts.num, n), np.float32)
+    parts.launch(device, COLUMN_SUM.of(x), x, between, rows, n, parts.rows, 0)
     whole = Parts(parts.across, 1, parts.num)
     whole.launch(device, SUM_ROWS, between, out, parts.num, n, parts.num, int(accumulate))
 

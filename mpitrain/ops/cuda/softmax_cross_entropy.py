@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from ...device import device_of
-from ...kernels.kernel import kernel
 from .. import softmax_cross_entropy as ops
+from .elements import element_kernel
 from .launch import run
 from .reduce import column_sum
 
-ROWS = kernel("softmax_cross_entropy.cu")
+ROWS = element_kernel("softmax_cross_entropy.cu")
 
 
 @ops.cross_entropy.cuda
@@ -30,7 +30,7 @@ def cross_entropy(
     num_rows, num_classes = logits.shape
     rows, totals, ignored = sums[:num_rows], sums[num_rows], np.array(ignore_index, np.int64)
     arguments = logits, targets, ignored, float(smoothing), class_weights, rows, dlogits, num_rows, num_classes
-    run(device_of(logits), ROWS, 32 * num_rows, arguments)
+    run(device_of(logits), ROWS.of(logits), 32 * num_rows, arguments)
     column_sum(rows, totals, accumulate=False)
     return totals, None
 

@@ -3,26 +3,26 @@
 from typing import Any
 
 from ...device import device_of
-from ...kernels.kernel import kernel
 from .. import swiglu as ops
-from .launch import fits, num_pieces, spread
+from .elements import element_kernel, elements_fit
+from .launch import num_pieces, spread
 
-FORWARD, DX = kernel("swiglu.cu", name="swiglu_forward"), kernel("swiglu.cu", name="swiglu_dx")
+FORWARD, DX = (element_kernel("swiglu.cu", name=f"swiglu_{name}") for name in ("forward", "dx"))
 
 
 @ops.swiglu.cuda
 def swiglu(x: Any, y: Any) -> bool:
     """One launch."""
-    if not fits(x, y):
+    if not elements_fit(x, y):
         return False
-    spread(device_of(x), FORWARD, num_pieces(y.shape[1]), len(y), (x, y, *y.shape))
+    spread(device_of(x), FORWARD.of(x), num_pieces(y.shape[1]), len(y), (x, y, *y.shape))
     return True
 
 
 @ops.swiglu_dx.cuda
 def swiglu_dx(x: Any, dy: Any, dx: Any) -> bool:
     """One launch."""
-    if not fits(x, dy, dx):
+    if not elements_fit(x, dy, dx):
         return False
-    spread(device_of(x), DX, num_pieces(dy.shape[1]), len(dy), (x, dy, dx, *dy.shape))
+    spread(device_of(x), DX.of(x), num_pieces(dy.shape[1]), len(dy), (x, dy, dx, *dy.shape))
     return True

@@ -12,6 +12,7 @@ from .launch import loop, size_of
 
 SGD = kernel("update.cu", name="sgd")
 ADAM = kernel("update.cu", name="adam")
+ADAGRAD = kernel("update.cu", name="adagrad")
 DECAY_UNIT = 16  # neighboring elements of which all decay, or none
 _DECAYS: "WeakKeyDictionary[Any, dict[tuple[int, bytes], Any]]" = WeakKeyDictionary()
 
@@ -23,7 +24,7 @@ def sgd_update(w: Any, block: ops.Block, scale: float, decay: float, momentum: f
         return False
     v = block.slots[0] if block.slots else None
     tail = (size_of(w), 1.0, float(scale), float(momentum), float(decay), int(nesterov))
-    loop(device_of(w), SGD, w.size, (w, block.grad, v, _decays(block), *tail))
+    loop(device_of(w), SGD, w.size, (w, block.grad, v, _decays(block), block.copy, *tail))
     return True
 
 
@@ -34,7 +35,17 @@ def adam_update(w: Any, block: ops.Block, step: ops.AdamStep) -> bool:
         return False
     scale, decay, shrink, beta1, beta2, rate, eps = map(float, step)
     tail = size_of(w), rate, eps, scale, beta1, beta2, decay, shrink
-    loop(device_of(w), ADAM, w.size, (w, block.grad, *block.slots, _decays(block), *tail))
+    loop(device_of(w), ADAM, w.size, (w, block.grad, *block.slots, _decays(block), block.copy, *tail))
+    return True
+
+
+@ops.adagrad_update.cuda
+def adagrad_update(w: Any, block: ops.Block, scale: float, decay: float, rate: float, eps: float) -> bool:
+    """One launch."""
+    if w.dtype != np.float32 or len(block.sources) > 1:
+        return False
+    tail = size_of(w), float(rate), float(eps), float(scale), float(decay)
+    loop(device_of(w), ADAGRAD, w.size, (w, block.grad, *block.slots, _decays(block), block.copy, *tail))
     return True
 
 

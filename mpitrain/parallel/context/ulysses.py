@@ -50,16 +50,17 @@ class Ulysses(Layer):
         block = Block(0, 0, self.length, heads.first, heads.total)
         how: Any = tokens.lengths, tokens.segments, heads.masks(ctx), block
         attention(*heads.split(qkv), by_heads(y, heads.size), log_sum_exp, heads.scale, heads.causal, *how)
-        ctx[self] = qkv, log_sum_exp, tokens.positions, how
+        ctx[self] = qkv, log_sum_exp, tokens.positions, how, y
         return self.to_tokens.forward(y, ctx)
 
     def backward(self, dy: Any, ctx: Context) -> Any:
         """Return the gradient of x."""
-        qkv, log_sum_exp, positions, how = ctx[self]
+        qkv, log_sum_exp, positions, how, y = ctx[self]
         dy = self.to_tokens.backward(dy, ctx)
         dqkv = ctx.backward.lend(self, "dqkv", qkv.shape)
         parts = *self.heads.split(qkv), log_sum_exp, *self.heads.split(dqkv)
-        attention_dx(by_heads(dy, self.heads.size), *parts, self.heads.scale, self.heads.causal, *how)
+        scale, causal, size = self.heads.scale, self.heads.causal, self.heads.size
+        attention_dx(by_heads(dy, size), *parts, scale, causal, *how, y=by_heads(y, size))
         self._turn(dqkv, ctx, positions, back=True)
         return self.to_heads.backward(dqkv, ctx)
 

@@ -9,7 +9,7 @@ from typing import Any
 from ...comm.channel import Channel
 from ...comm.schedule.message import Message
 from ...context import Context, ForwardContext
-from ...layers import Layer
+from ...layers import Layer, as_activations
 from ...pipelines import wave
 from .boxes import Inbox, Item, Outbox, contiguous
 from .stages import Stages
@@ -109,7 +109,7 @@ class _Stage:
         turn = self._turns[number % IN_TURN]
         turn.end()
         if self.inbox is None:
-            x = samples(number)
+            x = as_activations(part, samples(number), turn.ctx)
         else:
             turn.item = self.inbox.take(number)
             turn.release, x = self.inbox.release, turn.item.array

@@ -16,7 +16,7 @@ import numpy as np
 from ...arena import Arena
 from ...context import Context
 from ...device import CPU, Device
-from ...layers import Embedding, Layer, Part
+from ...layers import Embedding, Layer, Part, as_activations
 from ...layers.base import summing_layers
 from ...layers.embedding import sample_dtype
 from ...layers.fused import Fused
@@ -142,7 +142,7 @@ class Probe:
 
     def forward(self) -> None:
         """Compute y."""
-        self.y = self.part.forward(self.x, self.ctx)
+        self.y = self.part.forward(as_activations(self.part, self.x, self.ctx), self.ctx)
         if self.dy is None and self.ctx.loans is not None:  # the run that does not count
             self.kept_loans = self.ctx.loans.used_bytes
 

@@ -18,7 +18,7 @@ from ...context import Context
 from ...data.loader import Batch
 from ...device import Event
 from ...head_loss import split_head
-from ...layers import Layer
+from ...layers import Layer, as_activations
 from ...losses import Loss
 from .boxes import Inbox, Item, Outbox, contiguous
 from .stages import Stages, poll_between_layers
@@ -214,7 +214,10 @@ class StageRunner:
         slot = self._slots[microbatch] = self._free_slot()
         batch, ctx = self._batches[microbatch], slot.ctx
         ctx.step, ctx.first = self._step, batch.first + self._first_of(len(batch))
-        x = batch.x if self.activations is None else self._take(self.activations, microbatch, slot)
+        if self.activations is None:
+            x = as_activations(self.part, batch.x, ctx)
+        else:
+            x = self._take(self.activations, microbatch, slot)
         if self._stages.tokens is not None:
             ctx.tokens = self._stages.tokens.facts(batch.x)
         begin = self._mark()

@@ -134,6 +134,7 @@ class Checkpoint:
                             flat[p.start + first : p.start + first + length] = arena.device.from_host(found)
                         continue
                     flat[part] = arena.device.from_host(found)
+            arena.values_changed()
             for s in arena.state_list:
                 found = self._array(descriptor, self.tensors[s.name], 0, math.prod(s.full_shape))
                 s.data[...] = arena.device.from_host(_cut(found, s).reshape(s.shape))

@@ -76,6 +76,7 @@ class Snapshot:
         """Restore the state of the last ``take``."""
         for kept, live in zip(self._kept, self._live, strict=True):
             np.copyto(live, kept)
+        self._state.arena.values_changed()
         self._state.optimizer.step_count = self._step_count
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from ...arena import Arena
 from ...context import Context
 from ...data.loader import Batch
-from ...layers import Layer
+from ...layers import Layer, as_activations
 from ...losses import Loss
 
 
@@ -39,6 +39,7 @@ def forward_backward(
 ) -> None:
     """Do forward and backward of a batch; between them call ``add`` with the totals of the loss."""
     ctx.step, ctx.first = step, batch.first  # random numbers depend on them
-    outputs = model.forward(batch.x, ctx)
+    x = batch.x if ctx.dtype is ctx.sum_dtype else as_activations(model, batch.x, ctx)
+    outputs = model.forward(x, ctx)
     add(loss.forward(outputs, batch.y, ctx))
     model.backward(loss.backward(ctx), ctx)

@@ -10,7 +10,7 @@ import numpy as np
 from ...context import Context
 from ...data.loader import Loader
 from ...errors import UserError
-from ...layers import BatchNorm2d
+from ...layers import BatchNorm2d, as_activations
 from ...optim import BLOCK
 from ..run import TrainingRun
 from .base import Hook, StepInfo
@@ -131,6 +131,7 @@ class WeightAverage(Hook):
         group, arena = run.data_parallel.group, run.setup.arena
         group.barrier()
         arena.values[: arena.size] = values
+        arena.values_changed()
         group.barrier()
 
     @staticmethod
@@ -239,7 +240,8 @@ def _compute_statistics(run: TrainingRun) -> None:
         for norm in norms:
             norm.momentum = 1 / count
         ctx.first = batch.first
-        run.setup.model.forward(arena.device.from_host(batch.x), ctx)
+        model = run.setup.model
+        model.forward(as_activations(model, arena.device.from_host(batch.x), ctx), ctx)
         ctx.clear()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

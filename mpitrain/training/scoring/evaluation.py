@@ -16,7 +16,7 @@ from ...data.normalize import Normalizer
 from ...data.pixels import as_classes
 from ...data.sampler import share
 from ...device import CPU, Device
-from ...layers import Layer
+from ...layers import Layer, as_activations
 from ...metrics import MetricSet
 from ...parallel.division import Division
 from ...parallel.pipeline.forward import PipelineForward
@@ -115,7 +115,7 @@ class Evaluator:
             model = self._model if last is None else last
             for number, part in enumerate(parts):
                 self._ctx.clear()  # no backward needs what it refers to
-                yield part, model.forward(samples(number), self._ctx)
+                yield part, model.forward(as_activations(model, samples(number), self._ctx), self._ctx)
             return
         for number, outputs in self._forward.outputs([part.stop - part.start for part in parts], samples, last):
             yield parts[number], outputs

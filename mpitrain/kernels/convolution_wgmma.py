@@ -1,0 +1,153 @@
+"""Convolutions by wgmma, from images that Hopper's copy engine gathers: what it covers, its tiles and its tensor maps.
+
+See kernels/conv2d_wgmma.cu (forward, and dx, a launch for each class of pixels) and kernels/conv2d_dw_wgmma.cu.
+"""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
+from math import prod
+
+from ..device import Im2colMap, TensorMap
+from .convolution import KINDS, Axis, Classes, Convolution
+from .gemm import BOX, EPILOGUES, WGMMA_ROWS, Shape, Tile
+from .kernel import Kernel, kernel
+from .plan import MOST_ACROSS, Launch, ceil_div
+
+STAGES = {64: 8, 128: 6, 192: 5, 256: 4}  # that fit into shared memory, by columns of a tile
+GROUP_ROWS = 64  # of dw, of one tap
+MOST_OFFSET = 255  # of a tap from the first of its window
+SLAB = 16  # rows of one column sum, or of the moments of one part
+
+
+TILES = tuple(
+    Tile("conv2d_wgmma", WGMMA_ROWS * cluster, n, SLAB, n, stages) for n, stages in STAGES.items() for cluster in (1, 2)
+)
+
+
+def built_for(tile: Tile, conv: Convolution, scattered: bool = False, moments: bool = False) -> Kernel:
+    """Return the kernel that computes ``conv`` in ``tile``.
+
+    Parameters
+    ----------
+    scattered : bool
+        Whether the pixels of dx are apart from each other, those of one class.
+    moments : bool
+        Whether it also writes mean and squared differences of columns (kernels/common/epilogue.cuh).
+    """
+    macros = {"EPILOGUE": EPILOGUES.index(conv.epilogue), "OUTPUT_BF16": int(conv.outputs == "bf16")}
+    macros |= {"TILE_N": tile.n, "STAGES": tile.stages, "CLUSTER": tile.cluster}
+    if moments:
+        macros["COLUMN_MOMENTS"] = 1
+    if conv.kind == "dw":
+        return kernel("conv2d_dw_wgmma.cu", macros)
+    return kernel("conv2d_wgmma.cu", macros | {"CONVOLUTION": KINDS.index(conv.kind), "SCATTER": int(scattered)})
+
+
+@dataclass(frozen=True)
+class Part:
+    """One launch: a class of dx, or all of another convolution.
+
+    Attributes
+    ----------
+    classes : Classes
+        One class, whose taps are counted in the order in which they lie in the images.
+    shape : Shape
+        Its product. For forward and dx, k counts whole boxes of channels.
+    scattered : bool
+        Whether its pixels are apart from each other in out.
+    """
+
+    conv: Convolution
+    classes: Classes
+    shape: Shape
+    scattered: bool
+
+    def images_map(self, address: int) -> Im2colMap:
+        """Return the map of the gathered images, which begin at ``address``."""
+        conv, axes = self.conv, (self.classes.horizontal[0], self.classes.vertical[0])
+        (height, width), channels = conv.gathered
+        lower = axes[0].first, axes[1].first
+        last = [low + (axis.positions - 1) * axis.scale for low, axis in zip(lower, axes, strict=True)]
+        upper = last[0] - (width - 1), last[1] - (height - 1)
+        pixel = 2 * channels
+        box = BOX, BOX if conv.kind == "dw" else WGMMA_ROWS
+        size, strides = (channels, width, height, conv.images), (pixel, width * pixel, height * width * pixel)
+        return Im2colMap(address, 2, size, strides, box, lower, upper, (axes[0].scale, axes[1].scale))
+
+    def factor_map(self, address: int, tile: Tile) -> TensorMap:
+        """Return the map of the other factor: w, a matrix (C, O) for each tap, or dy (N OH OW, O) for dw."""
+        conv, row = self.conv, 2 * self.conv.num_outputs
+        if conv.kind == "dw":
+            size = conv.num_outputs, conv.images * prod(conv.output), 1
+        else:
+            size = conv.num_outputs, conv.channels, prod(conv.kernel)
+        rows = tile.n if conv.kind == "dx" else BOX
+        return TensorMap(address, 2, size, row, size[1] * row, (BOX, rows // tile.cluster))
+
+    def launch(self, tile: Tile, splits: int, num_processors: int) -> Launch:
+        """Return the launch of as many clusters as there is work for, or as fit."""
+        tiles = ceil_div(self.shape.m, tile.m) * ceil_div(self.shape.n, tile.n)
+        clusters = min(tiles * splits, max(1, num_processors // tile.cluster))
+        return Launch((clusters * tile.cluster, 1, 1), (tile.threads, 1, 1), tile.shared_bytes, tile.cluster)
+
+
+@lru_cache(maxsize=4096)
+def parts_of(conv: Convolution) -> tuple[Part, ...]:
+    """Return the launches of ``conv``; none where wgmma does not cover it.
+
+    It covers bf16 in one group, with channels and outputs in multiples of 8 (rows of 16 bytes), and for dw channels in
+    multiples of 64; strides up to 8, and paddings and windows of common sizes (see ``Im2colMap``).
+    """
+    if conv.inputs != "bf16" or conv.groups != 1 or conv.channels % 8 or conv.num_outputs % 8:
+        return ()
+    if min(conv.images, *conv.output) < 1 or (conv.kind == "dw" and conv.channels % GROUP_ROWS):
+        return ()
+    if conv.images * max(prod(conv.output), prod(conv.size)) > MOST_ACROSS:
+        return ()
+    both = [[_upward(axis) for axis in axes] for axes in _all_axes(conv)]
+    parts = [_part(conv, vertical, horizontal) for vertical, horizontal in product(*both)]
+    return tuple(parts) if all(map(_fits, parts)) else ()
+
+
+def _all_axes(conv: Convolution) -> list[list[Axis]]:
+    """Return all classes of each direction."""
+    found: list[list[Axis]] = [[], []]
+    for classes in conv.classes():
+        for dim, axes in enumerate((classes.vertical, classes.horizontal)):
+            found[dim] += [axis for axis in axes if axis not in found[dim]]
+    return found
+
+
+def _upward(axis: Axis) -> Axis:
+    """Return ``axis`` with taps in the order in which they lie in the images: offsets of a copy are not negative."""
+    if axis.step >= 0:
+        return axis
+    back = axis.taps - 1
+    return replace(
+        axis,
+        first=axis.first + back * axis.step,
+        step=-axis.step,
+        first_tap=axis.first_tap + back * axis.tap_step,
+        tap_step=-axis.tap_step,
+    )
+
+
+def _part(conv: Convolution, vertical: Axis, horizontal: Axis) -> Part:
+    classes = Classes((vertical,), (horizontal,))
+    shape = conv.shape(classes)
+    if conv.kind != "dw":
+        shape = replace(shape, k=vertical.taps * horizontal.taps * ceil_div(conv.depth, BOX) * BOX)
+    return Part(conv, classes, shape, vertical.place_step > 1 or horizontal.place_step > 1)
+
+
+def _fits(part: Part) -> bool:
+    """Return whether the copy engine takes the windows of a part."""
+    axes = part.classes.vertical[0], part.classes.horizontal[0]
+    if any((axis.taps - 1) * axis.step > MOST_OFFSET for axis in axes):
+        return False
+    try:
+        part.images_map(0)
+    except ValueError:
+        return False
+    return True
