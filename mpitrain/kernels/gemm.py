@@ -35,7 +35,8 @@ LEAST_ARCH = {"gemm_simt": 75, "gemm_mma": 80, "gemm_wgmma": 90}
 LEAST_ARCH |= {"conv2d_simt": 75, "conv2d_mma": 80, "conv2d_wgmma": 90}
 BOX = 64  # bf16 in a row of 128 bytes, as the copy engine writes them for gemm_wgmma
 BOX_FP32 = 32
-WGMMA_THREADS, WGMMA_WARPS = 384, 8  # of a block: one producer, and two consumers with eight warps
+WGMMA_ROWS, WGMMA_THREADS = 128, 384  # of a block: one producer and two consumers
+WGMMA_WARPS = 8  # of the consumers
 CHUNK_BYTES, CHUNK_ROWS = 128 * 16, 16  # of the boxes in which they write
 BARRIER_BYTES = 8
 
@@ -73,7 +74,7 @@ class Tile:
     Attributes
     ----------
     rows : int
-        gemm_wgmma: those of m that one block of a cluster computes.
+        Kernels of wgmma: those of m that one block of a cluster computes.
     buffers : int
         gemm_wgmma: chunks of results of each warp that may be on their way to memory.
     ping_pong : bool
@@ -86,7 +87,7 @@ class Tile:
     warp_m: int
     warp_n: int
     stages: int = 0
-    rows: int = 0
+    rows: int = WGMMA_ROWS
     buffers: int = 0
     ping_pong: bool = False
 
@@ -112,15 +113,15 @@ class Tile:
             return WGMMA_THREADS
         return self.m // self.warp_m * (self.n // self.warp_n) * 32
 
-    def shared_bytes(self, shape: Shape) -> int:
-        """Return the dynamic shared memory of a block: a ring of stages, 128 bytes deep.
+    @property
+    def shared_bytes(self) -> int:
+        """Dynamic shared memory of a block: a ring of stages, 128 bytes deep.
 
-        With their mbarriers, the buffers of results and an alignment, for gemm_wgmma. B comes in whole boxes there.
+        With their mbarriers, the buffers of results and an alignment, for kernels of wgmma. B may come in whole boxes.
         """
         if not self.is_persistent:
             return self.stages * (self.m + self.n) * 128
-        columns = self.n if _k_contiguous_b(shape) else ceil_div(self.n, BOX) * BOX
-        ring = self.stages * ((self.rows + columns) * 128 + 2 * BARRIER_BYTES)
+        ring = self.stages * ((self.rows + ceil_div(self.n, BOX) * BOX) * 128 + 2 * BARRIER_BYTES)
         return ring + WGMMA_WARPS * self.buffers * (CHUNK_BYTES + BARRIER_BYTES) + 1024
 
     @property
@@ -139,7 +140,7 @@ class Tile:
         runs = arch == "sm_90a" if self.is_persistent else number >= self.least_arch
         if self.is_persistent and self.n % BOX and not _k_contiguous_b(shape):
             return False  # a part of each box of B would be fetched in vain
-        return runs and shape.inputs in INPUTS[self.kernel] and self.shared_bytes(shape) <= shared_bytes_limit(number)
+        return runs and shape.inputs in INPUTS[self.kernel] and self.shared_bytes <= shared_bytes_limit(number)
 
     def boxes(self, shape: Shape) -> tuple[Box, Box, Box] | None:
         """Return the boxes in which the copy engine fetches A and B from memory, and writes out."""
@@ -234,7 +235,7 @@ def make_plan(shape: Shape, tile: Tile, splits: int, num_processors: int = 132) 
     grid = tiles, splits, shape.batch
     if tile.is_persistent:
         grid = min(pieces, max(1, num_processors // tile.cluster)) * tile.cluster, 1, 1
-    launch = Launch(grid, (tile.threads, 1, 1), tile.shared_bytes(shape), tile.cluster)
+    launch = Launch(grid, (tile.threads, 1, 1), tile.shared_bytes, tile.cluster)
     built = tile.built_for(shape)
     if splits == 1:
         return GemmPlan(built, launch, 1, k_split, None, None, tile.slab, pieces, boxes)

@@ -222,7 +222,7 @@ def test_only_clusters_that_meet_have_fences(product, compiler):
 
 EARLY = {  # sums that are used while products are under way
     "C7517": ("  wgmma_wait(sums);\n", ""),  # the compiler puts a wait in
-    "C7514": ("    last = at.stage;", "    last = at.stage + (sums[0][0] == 7);"),  # it serializes all products
+    "C7514": ("    last = at.stage;", "    last = at.stage + (sums[0][0][0] == 7);"),  # it serializes all products
 }
 
 
