@@ -1,5 +1,6 @@
 // LARS: a momentum step whose rate is scaled for each parameter by the norms of its weights and of its gradient
 // Shapes: pieces (num,), records of Piece: slices of the arena; partials (num, parts, 2) float
+//     numbers (struct StepNumbers) or null: scale and lr that step_numbers.cu has found
 // Launch: both grid (parts, num), block 256
 // Roofline: 8 bytes per element, then 20, or 22 where w is also written in bf16 (copy); memory-bound. Oracle: ops/lars.py. Source: You et al. 2017, arXiv 1708.03888.
 //
@@ -7,6 +8,7 @@
 // decay w); w -= v. Norms never leave the GPU: every block of the update adds the partial sums up again, in one order.
 #include "common/elements.cuh"
 #include "common/reduce.cuh"
+#include "common/step_numbers.cuh"
 
 // A parameter, or a part of one, whose pieces are those from `first` up to `last`.
 struct Piece {
@@ -54,9 +56,12 @@ __device__ __forceinline__ float trust_of(const Piece& piece, const float* parti
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-lars(const Piece* pieces, const float* partials, float lr, float scale, float momentum, float decay, float eta) {
+lars(const Piece* pieces, const float* partials, const float* numbers, float lr, float scale, float momentum,
+     float decay, float eta) {
   __shared__ float parts[2][8];
   __shared__ float trust;
+  if (left_out(numbers)) return;
+  take(numbers, {&scale, &lr});
   const Piece piece = pieces[blockIdx.y];
   const float found = trust_of(piece, partials, scale, decay, eta, parts);
   if (threadIdx.x == 0) trust = found;

@@ -239,11 +239,17 @@ class Arena:
         if not self.on_host:
             self.device.compute.copy(self.gradients[TOTALS:HEADER], self.header[TOTALS:])
 
-    def get_header(self) -> None:
-        """Copy the header back when its bucket has arrived: the only wait of the host for a device in a step."""
+    def get_header(self, meanwhile: Callable[[], None] | None = None) -> None:
+        """Copy the header back when its bucket has arrived: the only wait of the host for a device in a step.
+
+        ``meanwhile`` queues work that the host does not wait for.
+        """
         if not self.on_host:
             self.device.compute.copy(self.header, self.gradients[:HEADER])
-            self.device.compute.record().wait()
+            end = self.device.compute.record()
+            if meanwhile is not None:
+                meanwhile()
+            end.wait()
 
     def end_backward(self) -> None:
         """Zero the gradient of each parameter that no backward has written, and report it ready."""

@@ -393,6 +393,16 @@ def block(draw, slots, bounds=(0, 160, 320, 500)):
     return Block(draw.normal(500), Sources([draw.normal(500)]), moments, np.array(bounds, np.int64))
 
 
+@covers("step_numbers")
+def step_numbers(draw, run):
+    results = []
+    for max_norm in (0.0, 0.01, 1e6):
+        given, numbers = draw.device.from_host(np.array([0.3, 1e-3, 0.5])), draw.empty(4)
+        run("step_numbers", np.abs(draw.normal(3)) + 5, np.abs(draw.normal(256)), given, max_norm, numbers)
+        results.append(numbers)
+    return results
+
+
 @covers("sgd_update")
 def sgd(draw, run):
     results = []

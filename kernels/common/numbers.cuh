@@ -27,6 +27,8 @@ __device__ __forceinline__ float float_from_bits(unsigned bits) {
 #endif
 }
 
+__device__ __forceinline__ float infinity() { return float_from_bits(0x7F800000); }
+
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(bf16 x) { return float_from_bits(unsigned(x.bits) << 16); }
 

@@ -133,6 +133,7 @@ std::string run(void (*body)(), Stacks& stacks, Random& random) {
   forget_copies();
   forget_products();
   start(body, stacks);
+  const unsigned lateness = 8u << 4 * random.below(4);  // at most 32768 turns: copies land when nothing else goes on
   while (alive && failure.empty()) {
     RunningThread* thread = draw(random);
     block.current = thread;
@@ -141,7 +142,7 @@ std::string run(void (*body)(), Stacks& stacks, Random& random) {
       return failure.empty() ? stuck() : failure;
     }
     thread->fiber.resume();
-    if (!failure.empty() || random.below(8)) continue;
+    if (!failure.empty() || random.below(lateness)) continue;
     block.current = nullptr;
     land_a_copy(random);
   }

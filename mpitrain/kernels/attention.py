@@ -14,6 +14,11 @@ from .plan import Launch, ceil_div, shared_bytes_limit
 HEADS = 32, 64, 80, 96, 128
 WARPS = 4
 TICK = 16  # neighbors of a row whose masks are drawn at once: tiles of keys begin with one
+DECODE_HEADS = 32, 64, 96, 128
+DECODE_THREADS = 128
+FEW = 4  # queries of a head: so many are decoded
+LEAST_KEYS = 128  # of a part: two turns of a block's loop
+DECODE_BLOCKS = 3  # for each multiprocessor: as many as run at once
 STATIC_BYTES = 2048  # shared memory beside the tiles, at most
 
 
@@ -125,6 +130,42 @@ class Chosen(NamedTuple):
     tile: Tile
 
 
+class Decoding(NamedTuple):
+    """Kernels for few queries, and how they are launched (kernels/attention_decode.cu).
+
+    Attributes
+    ----------
+    decode, merge : Kernel
+    parts : int
+        Parts of the keys, each of which has blocks of its own; above 1 ``merge`` puts them together.
+    keys_of_part : int
+    blocks : int
+    """
+
+    decode: Kernel
+    merge: Kernel
+    parts: int
+    keys_of_part: int
+    blocks: int
+
+
+def decoding(rows: int, matrices: int, num_keys: int, size: int, bf16: bool, num_processors: int) -> Decoding:
+    """Return how ``rows`` queries of a group read ``num_keys`` keys, for each of so many heads of keys and values.
+
+    >>> decoding(4, 8, 4096, 64, True, 132)[2:]
+    (32, 128, 256)
+    """
+    head = next(each for each in DECODE_HEADS if each >= size)
+    at_once = 2 if head > 64 else 256 // head  # ROWS
+    matrices *= ceil_div(rows, at_once)
+    parts = max(1, min(ceil_div(DECODE_BLOCKS * num_processors, matrices), num_keys // LEAST_KEYS))
+    keys_of_part = ceil_div(ceil_div(num_keys, parts), LEAST_KEYS) * LEAST_KEYS
+    parts = ceil_div(num_keys, keys_of_part)
+    macros = {"HEAD": head, "ELEMENT_BF16": int(bf16)}
+    decode, merge = (kernel("attention_decode.cu", macros, name=f"attention_{name}") for name in ("decode", "merge"))
+    return Decoding(decode, merge, parts, keys_of_part, parts * matrices)
+
+
 def choose(families: Sequence[Family], arch: str, size: int, bf16: bool, drops: bool) -> Chosen | None:
     """Return the first of ``families`` that runs on ``arch``; None if none does."""
     for family in families:
@@ -142,3 +183,6 @@ def all_kernels() -> Iterator[Kernel]:
             for bf16 in (False, True):
                 for drops in (False, True):
                     yield family.kernel(family.tile(head, bf16, drops))
+    for head in DECODE_HEADS:
+        for bf16 in (False, True):
+            yield from decoding(1, 1, 1, head, bf16, 1)[:2]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from . import attention, convolution_plan
+from . import attention, attention_wgmma, convolution_plan
 from .convolution import KINDS, Convolution
 from .gemm import EPILOGUES, INPUTS, TILES, Shape
 from .kernel import SOURCES, Kernel, entries, kernel
@@ -29,6 +29,11 @@ VARIANTS = (  # of other files, besides their defaults
         for name in entries("softmax.cu")
         if name.startswith("attention")
         for warps in ({}, {"ROW_WARPS": 8})
+    ),
+    *(
+        kernel("conv2d_depthwise.cu", {"KERNEL": size, "STRIDE": stride, "FLIP": flip})
+        for size in (3, 5)
+        for stride, flip in ((1, 0), (1, 1), (2, 0))
     ),
 )
 TABLES = (kernel("embedding.cu", {"ELEMENT_BF16": 1, "TABLE_BF16": 1}, name="embedding_forward"),)
@@ -76,7 +81,7 @@ def convolutions() -> list[Kernel]:
 
 def others() -> list[Kernel]:
     """Return the kernels of all other files with their default macros, and the variants that training uses."""
-    fused = list(attention.all_kernels())
+    fused = [*attention.all_kernels(), *attention_wgmma.all_kernels()]
     taken = {k.file for k in (*products(), *fused)}
     files = [path.name for path in sorted(SOURCES.glob("*.cu")) if path.name not in taken]
     found = [*(kernel(file, name=name) for file in files for name in entries(file)), *VARIANTS]

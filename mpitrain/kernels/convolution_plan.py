@@ -21,7 +21,7 @@ from .convolution_wgmma import Part, parts_of
 from .gemm import EPILOGUES, MOST_SPLITS, SPLIT_STEP, SUM_ROWS, SUM_THREADS, Shape, Tile, split_choices, sum_grid
 from .kernel import Kernel, arch_number, kernel
 from .plan import MOST_ACROSS, Launch, ceil_div, fits_grid
-from .planner import Table, find_table
+from .planner import Table, find_table, read_table
 
 TILES = (
     Tile("conv2d_simt", 128, 64, 64, 32),
@@ -33,6 +33,7 @@ TILES = (
     *convolution_wgmma.TILES,
 )
 L2_RATE = 2  # of the memory's
+MOST_WAVES = 4  # of blocks, that parts of K fill
 
 
 @dataclass(frozen=True)
@@ -171,16 +172,24 @@ def choose_convolution(
     for tile in tiles:
         if known is not None and tile.name == known[0]:
             return tile, known[1]
-    choices = [(tile, splits) for tile in tiles for splits in splits_of(conv)]
+    choices = [(tile, splits) for tile in tiles for splits in splits_of(conv, tile, num_processors)]
     return min(choices, key=lambda choice: microseconds(conv, choice[0], choice[1], num_processors, table))
 
 
-def splits_of(conv: Convolution) -> tuple[int, ...]:
-    """Return the numbers of parts of K to consider; 1 where rows of out are those of several classes."""
+def splits_of(conv: Convolution, tile: Tile, num_processors: int) -> tuple[int, ...]:
+    """Return the numbers of parts of K to consider: powers of 2, and those that fill whole waves of blocks.
+
+    Only 1 where rows of out are those of several classes.
+    """
     launches = conv.classes()
     if len(launches) > 1 or launches[0].num > 1:
         return (1,)
-    return split_choices(conv.shape(launches[0]))
+    shape = conv.shape(launches[0])
+    powers = split_choices(shape)
+    tiles = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * shape.batch
+    at_once = num_processors // tile.cluster
+    whole = {waves * at_once // tiles for waves in range(1, MOST_WAVES + 1)}
+    return tuple(sorted({*powers, *(splits for splits in whole if 1 < splits <= powers[-1])}))
 
 
 def microseconds(conv: Convolution, tile: Tile, splits: int, num_processors: int, table: Table) -> float:
@@ -191,7 +200,8 @@ def microseconds(conv: Convolution, tile: Tile, splits: int, num_processors: int
     counts = [(ceil_div(s.m, tile.m) * ceil_div(s.n, tile.n) * s.batch * splits, s.k / splits) for s in each]
     blocks = sum(count for count, _ in counts)
     depth = sum(count * k for count, k in counts) / max(1, blocks)
-    rate = table.rates[conv.inputs] * table.shares[tile.name]
+    share = table.shares.get(tile.name) or read_table().shares[tile.name]  # an older table has no convolutions
+    rate = table.rates[conv.inputs] * share
     rows = tile.m // tile.cluster
     waves = ceil_div(blocks, max(1, num_processors // tile.cluster))
     time = max(waves * (table.latency_us + rows * tile.n * depth / rate), moved_bytes(conv) / table.bytes_per_us)
@@ -205,9 +215,12 @@ def microseconds(conv: Convolution, tile: Tile, splits: int, num_processors: int
 
 
 def moved_bytes(conv: Convolution) -> int:
-    """Return the bytes of x, w and y, each once."""
+    """Return the bytes of x, w and y, each once; without the pixels of x that a stride steps over."""
+    seen = 1.0
+    if conv.kind != "dx":
+        seen = prod(min(1.0, kernel / stride) for kernel, stride in zip(conv.kernel, conv.stride, strict=True))
     sizes = {
-        "x": conv.images * prod(conv.size) * conv.channels,
+        "x": int(seen * conv.images * prod(conv.size) * conv.channels),
         "w": prod(conv.kernel) * conv.channels // conv.groups * conv.num_outputs,
         "y": conv.images * prod(conv.output) * conv.num_outputs,
     }

@@ -84,11 +84,14 @@ class Builder:
         """The library that is the same for all kernels."""
         return self.compiled("shim.so", ["-O2", *WARNINGS, "-shared", *map(str, sorted(SHIM.glob("*.cpp")))])
 
-    def compiled(self, name: str, options: Sequence[str], unit: str = "") -> Path:
-        """Run g++ for the file ``name``, with ``unit`` as its standard input, unless it has made the same before."""
+    def compiled(self, name: str, options: Sequence[str], unit: str = "", reads: Sequence[Path] = ()) -> Path:
+        """Run g++ for the file ``name``, with ``unit`` as its standard input, unless it has made the same before.
+
+        ``reads`` are files that it reads, beside those of the shim and of common/.
+        """
         command = [COMPILER or "g++", *FLAGS, *self._flags, *options]
         stem, kind = name.split(".")
-        made = self.folder / f"{stem}-{_digest(unit, command)}.{kind}"
+        made = self.folder / f"{stem}-{_digest(unit, command, reads)}.{kind}"
         if not made.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             fresh = made.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
@@ -139,9 +142,9 @@ class Library:
             raise LaunchError(error.value.decode())
 
 
-def _digest(unit: str, command: Sequence[str]) -> str:
+def _digest(unit: str, command: Sequence[str], reads: Sequence[Path]) -> str:
     parts = [unit, *command, _compiler_version()]
-    parts += [path.read_text() for path in sorted([*SHIM.glob("*"), *(SOURCES / "common").glob("*.cuh")])]
+    parts += [path.read_text() for path in sorted([*SHIM.glob("*"), *(SOURCES / "common").glob("*.cuh"), *reads])]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

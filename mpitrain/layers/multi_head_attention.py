@@ -151,7 +151,8 @@ class MultiHeadAttention(Layer):
         dheads = self._heads(dy)
         dqkv = ctx.backward.lend(self, "dqkv", qkv.shape)
         parts = *self._parts(qkv), log_sum_exp, *self._parts(dqkv)
-        attention_dx(dheads, *parts, self.scale, self.causal, *how, y=self._heads(y))
+        how = *how, None, self._heads(y)
+        attention_dx(dheads, *parts, self.scale, self.causal, *how)
         self._turn(dqkv, ctx, positions, 0, back=True)
         self.qkv.needs_dx = self.needs_dx
         return self.qkv.backward(dqkv, ctx)

@@ -24,6 +24,8 @@ class Monitors(Hook):
         With their names for messages.
     """
 
+    decides = False
+
     def __init__(self, monitors: Sequence[tuple[str, Hook]]):
         self._names = {monitor: name for name, monitor in monitors}
         self._methods: dict[str, list[tuple[Hook, Callable[..., Any]]]] = {event: [] for event in EVENTS}

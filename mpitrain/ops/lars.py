@@ -39,11 +39,15 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """All parts that one rank updates: the same object in every step, since paths cache data by its identity."""
+    """All parts that one rank updates: the same object in every step, since paths cache data by its identity.
+
+    ``numbers`` are those of ``ops.update.step_numbers`` (scale, lr), which a device's path takes in place of ``Rates``.
+    """
 
     each: Sequence[Piece]
     num_parameters: int
     sum_over_ranks: Callable[[np.ndarray], np.ndarray] | None
+    numbers: np.ndarray | None = None
 
 
 @op

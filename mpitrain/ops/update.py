@@ -16,7 +16,8 @@ class Block(NamedTuple):
     """Views of one block of the arena, sliced once and used in every step.
 
     ``bounds`` (int64) holds begin and end of each part to which weight decay applies: begin, end, begin, end ...
-    ``copy``, if it is given, holds w in bf16, and an update writes both.
+    ``copy``, if it is given, holds w in bf16, and an update writes both. ``numbers``, on a device, are those of
+    ``step_numbers``, which are taken in place of the arguments that change from step to step.
     """
 
     w: np.ndarray
@@ -24,6 +25,7 @@ class Block(NamedTuple):
     slots: tuple[np.ndarray, ...]
     bounds: np.ndarray
     copy: np.ndarray | None = None
+    numbers: np.ndarray | None = None
 
     @property
     def grad(self) -> np.ndarray:
@@ -61,6 +63,35 @@ class AdamStep(NamedTuple):
     beta2: float
     rate: float
     eps: float
+
+
+@op
+def step_numbers(
+    totals: np.ndarray, squares: np.ndarray, given: np.ndarray, max_norm: float, numbers: np.ndarray
+) -> None:
+    """Write the numbers of a step: whether it is done, the scale of its gradients times given[0], and given[1:].
+
+    scale = 1 / max(1, weight), times max_norm / (norm scale) where that is below 1 and max_norm above 0; a step is
+    done, 1, if its loss and its norm are finite, else 0.
+
+    Parameters
+    ----------
+    totals : (>= 2,) array
+        Weight and loss of the step.
+    squares : (p,) array
+        Their sum is the square of the gradient's norm.
+    given : (n,) float64 array
+    max_norm : float
+    numbers : (1 + n,) array
+    """
+    norm = np.sqrt(squares.sum(dtype=np.float64))
+    scale = 1 / np.maximum(1.0, totals[0].astype(np.float64))
+    if max_norm > 0:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale *= np.fmin(1.0, max_norm / (norm * scale))
+    numbers[0] = np.isfinite(totals[1]) & np.isfinite(norm)
+    numbers[1] = scale * given[0]
+    numbers[2:] = given[1:]
 
 
 @op

@@ -8,6 +8,7 @@ from .adam import Adam, AdamW
 from .base import BLOCK, ArenaShard, Optimizer
 from .clip import QueuedNorm, clip_factor, global_norm
 from .lars import LARS
+from .queued_update import QueuedUpdate
 from .schedules import SCHEDULES, Schedule, schedule
 from .sgd import SGD
 
@@ -23,6 +24,7 @@ __all__ = [
     "ArenaShard",
     "Optimizer",
     "QueuedNorm",
+    "QueuedUpdate",
     "Schedule",
     "build",
     "clip_factor",

@@ -37,6 +37,10 @@ class Adagrad(Optimizer):
         """True without weight decay."""
         return not self.weight_decay
 
+    def step_numbers(self, lr: float) -> tuple[float, ...]:
+        """Return the scale and the rate."""
+        return 1.0, lr
+
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block."""
         adagrad_update(block.w, block, scale, self.weight_decay, lr, self.eps)

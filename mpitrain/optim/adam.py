@@ -62,15 +62,23 @@ class Adam(Optimizer):
         """Update one block."""
         self.adapt(block, lr, scale, decay=self.weight_decay)
 
+    def step_numbers(self, lr: float) -> tuple[float, ...]:
+        """Return the scale, the corrected rate and eps, and the part by which weights shrink."""
+        return 1.0, *self._corrected(lr), 0.0
+
     def adapt(self, block: Block, lr: float, scale: float, *, decay: float = 0.0, shrink: float = 0.0) -> None:
         """Update m, v and w.
 
         Both corrections are folded into two numbers, as at the end of section 2 of the paper:
         w = w - lr sqrt(c2) / c1 * m / (sqrt(v) + eps sqrt(c2)) with c = 1 - beta^t.
         """
-        c1, root_c2 = 1 - self.betas[0] ** self.step_count, math.sqrt(1 - self.betas[1] ** self.step_count)
-        rate, eps = lr * root_c2 / c1, self.eps * root_c2
+        rate, eps = self._corrected(lr)
         adam_update(block.w, block, AdamStep(scale, decay, shrink, *self.betas, rate, eps))
+
+    def _corrected(self, lr: float) -> tuple[float, float]:
+        """Return rate and eps with the corrections of this step."""
+        c1, root_c2 = 1 - self.betas[0] ** self.step_count, math.sqrt(1 - self.betas[1] ** self.step_count)
+        return lr * root_c2 / c1, self.eps * root_c2
 
 
 class AdamW(Adam):
@@ -84,3 +92,7 @@ class AdamW(Adam):
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block."""
         self.adapt(block, lr, scale, shrink=lr * self.weight_decay)
+
+    def step_numbers(self, lr: float) -> tuple[float, ...]:
+        """Return those of Adam, with decay."""
+        return *super().step_numbers(lr)[:3], lr * self.weight_decay

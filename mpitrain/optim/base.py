@@ -32,6 +32,8 @@ class ArenaShard:
         Slices of the arena without overlap.
     sources : tuple of (arena.size,) arrays
         Their sum, in this order, is the gradient: one array that holds it, or the memory of several ranks.
+    numbers : (n,) array, optional
+        On the device of the weights: what ``Optimizer.step_numbers`` gives and ``ops.update.step_numbers`` completes.
     sum_over_ranks : callable(array) -> array or None
         Sums a small array over the ranks that hold the other parts; None if there are none.
     """
@@ -39,6 +41,7 @@ class ArenaShard:
     parts: tuple[slice, ...]
     sources: tuple[np.ndarray, ...]
     sum_over_ranks: SumOverRanks | None = None
+    numbers: np.ndarray | None = None
 
 
 class Optimizer(ABC):
@@ -85,7 +88,7 @@ class Optimizer(ABC):
         self._longest = BLOCK if in_numpy else KERNEL_BLOCK
         self._blocks: dict[ArenaShard, list[list[Block]]] = {}
 
-    def step(self, lr: float, scale: float = 1.0, shard: ArenaShard | None = None) -> None:
+    def step(self, lr: float, scale: float = 1.0, shard: ArenaShard | None = None, *, begun: bool = False) -> None:
         """Update the weights of ``shard``, by default all of them from ``arena.gradients``.
 
         Parameters
@@ -95,8 +98,10 @@ class Optimizer(ABC):
             Multiplies the gradients: 1 / global weight, times the factor of clipping.
         shard : ArenaShard
             The same object in every step: its blocks are cached.
+        begun : bool
+            True where ``step_count`` has counted the step.
         """
-        self.step_count += 1
+        self.step_count += not begun
         for blocks in self.blocks(shard or self.whole):
             for block in blocks:
                 self.update(block, float(lr), float(scale))
@@ -131,6 +136,23 @@ class Optimizer(ABC):
             table[numbers] = rows.reshape(gradients.shape)
         self.arena.values_changed()
 
+    @property
+    def is_queued(self) -> bool:
+        """True if the class that has this rule has its ``step_numbers``, too."""
+        for kind in type(self).__mro__:
+            if "step_numbers" in vars(kind):
+                return kind is not Optimizer
+            if not vars(kind).keys().isdisjoint(("step", "update")):
+                return False
+        return False
+
+    def step_numbers(self, lr: float) -> tuple[float, ...]:
+        """Return the numbers that a device's path of ``update`` takes from memory, in the step that has begun.
+
+        The first is to be multiplied by the scale of the gradients. A rule without such a path has none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no path that reads numbers of a step")
+
     @abstractmethod
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block; the sources are left as they are."""
@@ -154,19 +176,19 @@ class Optimizer(ABC):
         if found is None:
             found = self._blocks[shard] = [
                 [
-                    self._block(start, min(start + self._longest, piece.stop), shard.sources)
+                    self._block(start, min(start + self._longest, piece.stop), shard)
                     for start in range(piece.start, piece.stop, self._longest)
                 ]
                 for piece in self.cut(shard)
             ]
         return found
 
-    def _block(self, start: int, stop: int, sources: tuple[np.ndarray, ...]) -> Block:
-        gradients = Sources([source[start:stop] for source in sources])
+    def _block(self, start: int, stop: int, shard: ArenaShard) -> Block:
+        gradients, numbers = Sources([source[start:stop] for source in shard.sources]), shard.numbers
         slots = tuple(slot[start:stop] for slot in self.slots.values())
         bounds = np.array([(p.start, p.stop) for p in self._decayed(start, stop)], np.int64).reshape(-1)
         copy = None if self.arena.copy is None else self.arena.copy.array[start:stop]
-        return Block(self.arena.values[start:stop], gradients, slots, bounds, copy)
+        return Block(self.arena.values[start:stop], gradients, slots, bounds, copy, numbers)
 
     def _decayed(self, start: int, stop: int) -> list[slice]:
         """Return the parts of ``start:stop`` that decay, counted from ``start``; neighbors make one part."""

@@ -14,17 +14,20 @@ def global_norm(arena: Arena) -> float:
 
 
 class QueuedNorm:
-    """The norm of a device's gradients: queued after their sum, and read when the host waits for the device anyway."""
+    """The norm of a device's gradients: queued after their sum, and read when the host waits for the device anyway.
+
+    ``squares`` (PARTS,) on the device add up to its square.
+    """
 
     def __init__(self, arena: Arena):
         self._arena = arena
-        self._parts = arena.device.zeros((PARTS,))
+        self.squares = arena.device.zeros((PARTS,))
         self._read = arena.device.pinned_empty((PARTS,))
 
     def queue(self) -> None:
         """Queue the sums of squares, and their copy to the host."""
-        sum_of_squares_in_parts(self._arena.gradients[HEADER:], self._parts)
-        self._arena.device.copy_to_host(self._read, self._parts)
+        sum_of_squares_in_parts(self._arena.gradients[HEADER:], self.squares)
+        self._arena.device.copy_to_host(self._read, self.squares)
 
     def value(self) -> float:
         """Return the norm; the host has waited for the device since ``queue``."""

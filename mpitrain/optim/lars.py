@@ -56,14 +56,14 @@ class LARS(Optimizer):
         self.momentum, self.eta = float(momentum), float(eta)
         self._kept: dict[ArenaShard, Pieces] = {}
 
-    def step(self, lr: float, scale: float = 1.0, shard: ArenaShard | None = None) -> None:
+    def step(self, lr: float, scale: float = 1.0, shard: ArenaShard | None = None, *, begun: bool = False) -> None:
         """Update the weights of ``shard``; the norms of a divided parameter are summed over the ranks."""
         shard = shard or self.whole
-        self.step_count += 1
+        self.step_count += not begun
         if shard not in self._kept:
             each = zip(self._pieces(shard), self.blocks(shard), strict=True)
             pieces = [Piece(p.index, self.decays(p), blocks) for (p, _), blocks in each]
-            self._kept[shard] = Pieces(pieces, len(self.arena.parameters), self._sum_over_ranks(shard))
+            self._kept[shard] = Pieces(pieces, len(self.arena.parameters), self._sum_over_ranks(shard), shard.numbers)
         rates = Rates(float(lr), float(scale), self.momentum, self.weight_decay, self.eta)
         lars_update(self.arena.values, self._kept[shard], rates)
 
@@ -71,6 +71,10 @@ class LARS(Optimizer):
         """Return the sum over the ranks with the other parts of a parameter; None if they are all here."""
         sums = [each for each in (shard.sum_over_ranks, self.sum_over_parts) if each is not None]
         return partial(_sum_in_turn, sums) if sums else None
+
+    def step_numbers(self, lr: float) -> tuple[float, ...]:
+        """Return the scale and the rate."""
+        return 1.0, lr
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block; ``lr`` includes the trust."""

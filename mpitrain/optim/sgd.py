@@ -50,6 +50,10 @@ class SGD(Optimizer):
         """True without momentum and weight decay."""
         return not self.momentum and not self.weight_decay
 
+    def step_numbers(self, lr: float) -> tuple[float, ...]:
+        """Return the scale and the decay, both with the rate in them."""
+        return lr, lr * self.weight_decay
+
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block."""
         sgd_update(block.w, block, lr * scale, lr * self.weight_decay, self.momentum, self.nesterov)

@@ -45,8 +45,8 @@ class AllReduceSync(WholeUpdateSync, PlannedSync):
     def finish(self) -> None:
         """Wait for all sums."""
         self._queue.finish()
-        if self._queued_norm is not None:
-            self._queued_norm.queue()
+        if self.queued_norm is not None:
+            self.queued_norm.queue()
 
     def describe(self) -> str:
         """Return a description in a few words."""

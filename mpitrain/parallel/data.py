@@ -21,7 +21,7 @@ from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
 from ..layers.base import summing_layers
 from ..losses import Totals
-from ..optim import Optimizer
+from ..optim import Optimizer, QueuedNorm
 from ..parameter import Parameter
 from ..run_rules import EVERY_STEP
 from ..step_header import StepHeader
@@ -208,17 +208,29 @@ class DataParallel:
         if self.group.size > 1:
             self._sign()
 
-    def finish(self) -> None:
+    def queued_norm(self) -> QueuedNorm | None:
+        """Return the norm that each ``finish`` queues where all ranks update all weights on a device in every step.
+
+        None where the update needs more of the host than the header that it waits for.
+        """
+        sync = self.sync
+        plain = self.every_step and not sync.each_pass and self._rows is None and self._part_sums is None
+        if not (plain and isinstance(sync, WholeUpdateSync) and type(sync).update is WholeUpdateSync.update):
+            return None
+        return sync.queued_norm if type(sync).skip is WholeUpdateSync.skip else None
+
+    def finish(self, meanwhile: Callable[[], None] | None = None) -> None:
         """End the backward of a step: return when the arena's header holds its sum over all ranks, of all stages.
 
         So do the gradients, if all ranks update all weights; in shards, that is left to ``norm`` or ``update``.
+        ``meanwhile`` is called when a device has been asked for all that, before the host waits for it.
         """
         if not self.sync.each_pass:
             self.arena.end_backward()
         begin = time.perf_counter()
         self.sync.finish()
         if not self.arena.on_host:
-            self.arena.get_header()
+            self.arena.get_header(meanwhile)
         differs = self.group.size > 1 and self._signatures_differ()
         if self._rows is not None:
             self._rows.sum()

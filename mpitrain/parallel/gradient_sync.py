@@ -162,11 +162,11 @@ class WholeUpdateSync(GradientSync):
 
     def __init__(self, arena: Arena):
         self._arena = arena
-        self._queued_norm = None if arena.on_host else QueuedNorm(arena)
+        self.queued_norm = None if arena.on_host else QueuedNorm(arena)
 
     def norm(self) -> float:
         """Return the norm of the summed gradients; that of a device came with the arena's header."""
-        return global_norm(self._arena) if self._queued_norm is None else self._queued_norm.value()
+        return global_norm(self._arena) if self.queued_norm is None else self.queued_norm.value()
 
     def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
         """Update all weights."""

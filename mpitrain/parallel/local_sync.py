@@ -22,9 +22,9 @@ class LocalSync(WholeUpdateSync):
 
     def finish(self) -> None:
         """Combine the host's and the device's parts of the header, which is that of all ranks."""
-        if self._queued_norm is not None:  # the gradients are on a device
+        if self.queued_norm is not None:  # the gradients are on a device
             self._arena.put_header()
-            self._queued_norm.queue()
+            self.queued_norm.queue()
 
     def describe(self) -> str:
         """Return a description in a few words."""

@@ -14,6 +14,7 @@ from ..step_header import StepHeader
 from .device_prefetch import DevicePrefetcher
 from .executors import StepExecutor
 from .hooks import Hooks, StepInfo
+from .queued import make_queued_update
 from .run import TrainingRun
 from .step_timer import StepTimer
 
@@ -33,6 +34,7 @@ class TrainingLoop:
     def __init__(self, run: TrainingRun, executor: StepExecutor, hooks: Hooks):
         self.run, self.executor, self.hooks = run, executor, hooks
         self._prefetch = DevicePrefetcher(run.setup.arena.device)
+        self._queued = make_queued_update(run, hooks)
         run.announce = hooks.call
 
     def train(self) -> None:
@@ -159,7 +161,9 @@ class TrainingLoop:
         if sync.meets:  # requests wait for a step in which they reach the other ranks
             header[StepHeader.CONTROL] = run.requests.take()
         self.executor.run(batches, run.step)
-        sync.finish()
+        if self._queued is not None:
+            self._queued.begin(lr)
+        sync.finish(None if self._queued is None else self._queued.queue)
         run.agreed = sums = StepHeader.read(header)
         run.stopped, run.preempted = sums.stop > 0, sums.preempt > 0
         totals, norm = Totals(sums.weight, sums.loss, sums.correct), sync.norm()
@@ -168,7 +172,9 @@ class TrainingLoop:
         if skipped:
             run.results.skipped += 1
             sync.skip()
-        else:
+            if self._queued is not None:
+                self._queued.undo()
+        elif self._queued is None:
             scale = 1 / (max(1.0, totals.weight) if sync.every_step else sync.divisor(totals.weight))
             if run.config.optimizer.clip_norm:
                 scale *= clip_factor(norm * scale, run.config.optimizer.clip_norm)

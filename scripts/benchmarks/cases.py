@@ -19,7 +19,7 @@ HEAD = 32  # size of the heads of attention
 NUM_CLASSES = 10
 # All steps have the same samples: a network that learns them gets denormal numbers, which take PyTorch much longer.
 RATE = 1e-8
-VOCABULARY = {"gpt-8k": 8192, "gpt-50k": 50257}  # language models
+VOCABULARY = {"gpt-8k": 8192, "gpt-50k": 50257, "gpt2": 50257}  # language models
 WORDS, POSITIONS = 30522, 512  # of minilm, which tells classes of texts
 TRANSFORMERS = (*VOCABULARY, "minilm", "vit")  # trained with AdamW
 

@@ -3,9 +3,9 @@
     scripts/bench gpu [--minutes M] [--repeat N] [--parts PART ...] [--docs DIR]
 
 Parts, in this order: table (the planner's), training (products of training), layers (as training calls them, casts
-included), steps, codecs (of gradients, beside a copy), squares, ladder. Each is a process of its own that writes its
-rows as they come, the smallest first: what hangs or fails costs its own part. With --minutes each part has its share of
-the time that is left.
+included), memory (layers that only move it), steps, codecs (of gradients, beside a copy), squares, ladder. Each is a
+process of its own that writes its rows as they come, the smallest first: what hangs or fails costs its own part. With
+--minutes each part has its share of the time that is left.
 docs/benchmarks/gpu.md, the ladder's table in docs/kernel-ladder.md and the rows in docs/benchmarks/gpu.json are written
 after each part. Exit code 2 where there is no GPU, 1 where a product was wrong or a part failed.
 """
@@ -25,8 +25,13 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 NO_GPU = 2
 GRACE_SECONDS = 20  # for the measurement that is going on when the time of a part is over
-SCRIPTS = {"layers": "gpu_layers.py", "steps": "gpu_step.py", "codecs": "gpu_codecs.py"}  # others: kernel bench
-SHARES = {"table": 4, "training": 3, "layers": 4, "steps": 3, "codecs": 1, "squares": 1, "ladder": 2}
+SCRIPTS = {
+    "layers": "gpu_layers.py",
+    "memory": "gpu_memory.py",
+    "steps": "gpu_step.py",
+    "codecs": "gpu_codecs.py",
+}  # others: kernel bench
+SHARES = {"table": 4, "training": 3, "layers": 4, "memory": 1, "steps": 3, "codecs": 1, "squares": 1, "ladder": 2}
 
 
 def main() -> int:

@@ -1,9 +1,9 @@
 """Layers as training calls them, against PyTorch's (gpu_part.py has the command line).
 
-Each contender is forward and backward (dx and all gradients) of a layer on activations in fp32, as training calls it:
-all that its products need is in the time, such as casts of activations and weights. PyTorch runs the same layer with
-weights and inputs in fp32, under autocast where the precision is bf16. Contenders take turns with a cold L2 cache, and
-the medians of event timings count. The smallest layers come first.
+Each contender is forward and backward (dx and all gradients) of a layer, as training calls it. In bf16 activations and
+weights are bf16 on both sides (ours: the copy that the update writes), and our gradients of weights fp32. Attention
+without its maps, "core", is beside PyTorch's fused attention (FlashAttention-2). Contenders take turns with a cold L2
+cache, and the medians of event timings count. The smallest layers come first.
 """
 
 import math
@@ -20,7 +20,8 @@ from mpitrain.arena import Arena
 from mpitrain.context import Context
 from mpitrain.kernels.bench.cases import RESNET50
 from mpitrain.kernels.bench.stopwatch import Stopwatch
-from mpitrain.layers import GELU, Conv2d, LayerNorm, Linear, MultiHeadAttention
+from mpitrain.layers import GELU, Conv2d, Layer, LayerNorm, Linear, MultiHeadAttention
+from mpitrain.ops import attention as ops
 
 try:
     import torch
@@ -30,7 +31,7 @@ except ImportError:  # ours alone is measured
 
 Step = Callable[[], object]
 PRECISIONS = ("fp32", "tf32", "bf16")
-HEAD, IMAGES = 64, 32
+HEAD, IMAGES = 64, (32, 256)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Case:
             "layernorm": lambda: LayerNorm(size),
             "gelu": lambda: GELU(approximate=True),
             "attention": lambda: MultiHeadAttention(size, size // HEAD, causal=True),
+            "core": lambda head: Core(head),
         }
         return makes[self.kind](*self.numbers)
 
@@ -64,6 +66,7 @@ class Case:
             "layernorm": lambda: nn.LayerNorm(size),
             "gelu": lambda: nn.GELU(approximate="tanh"),
             "attention": lambda: attention(size),
+            "core": lambda head: core(head),
         }
         return makes[self.kind](*self.numbers)
 
@@ -74,16 +77,19 @@ CASES = (
     Case("GPT-2 124M up", "linear", (4096, 768), (3072,)),
     Case("GPT-2 124M down", "linear", (4096, 3072), (768,)),
     Case("GPT-2 124M attention", "attention", (4, 1024, 768)),
-    Case("GPT-2 124M layer norm", "layernorm", (4096, 768), precisions=("fp32",)),
-    Case("GPT-2 124M GELU", "gelu", (4096, 3072), precisions=("fp32",)),
+    Case("attention, 1024 tokens, heads of 64", "core", (16, 1024, 3 * 768), (64,), ("bf16",)),
+    Case("attention, 16384 tokens, heads of 128", "core", (1, 16384, 3 * 2048), (128,), ("bf16",)),
+    Case("GPT-2 124M layer norm", "layernorm", (4096, 768), precisions=("fp32", "bf16")),
+    Case("GPT-2 124M GELU", "gelu", (4096, 3072), precisions=("fp32", "bf16")),
     *(
         Case(
-            f"ResNet-50 {each.name}, batch {IMAGES}",
+            f"ResNet-50 {each.name}, batch {images}",
             "conv2d",
-            (IMAGES, each.size, each.size, each.i),
+            (images, each.size, each.size, each.i),
             (each.o, each.kernel, each.stride),
-            ("bf16",) if each.kernel == 1 else PRECISIONS,  # a 1x1 convolution is a product, and those have rows above
+            ("bf16",) if each.kernel == 1 or images > 32 else PRECISIONS,  # 1x1 is a product, and those have rows above
         )
+        for images in IMAGES
         for each in RESNET50
     ),
 )
@@ -92,7 +98,8 @@ CASES = (
 SMALL = (
     Case("linear", "linear", (20, 24), (16,)),
     Case("attention", "attention", (1, 5, 64), precisions=("fp32",)),
-    Case("layer norm", "layernorm", (7, 12), precisions=("fp32",)),
+    Case("attention alone", "core", (2, 5, 3 * 64), (32,), precisions=("fp32", "bf16")),
+    Case("layer norm", "layernorm", (7, 12), precisions=("fp32", "bf16")),
     Case("convolution", "conv2d", (1, 6, 6, 3), (4, 3, 1), precisions=("fp32",)),
 )
 
@@ -127,8 +134,10 @@ def our_step(case: Case, x: np.ndarray, device: Any) -> Step:
     """Return forward and backward of our layer, on the device's current precision."""
     layer, ctx = case.ours(), Context(device=device)
     arena = Arena(layer, device=device)
-    inputs = device.from_host(x)
-    dy = device.from_host(np.random.default_rng(1).standard_normal(layer.forward(inputs, ctx).shape, np.float32))
+    dtype = device.activation_dtype
+    inputs = device.from_host(x.astype(dtype))
+    shape = layer.forward(inputs, ctx).shape
+    dy = device.from_host(np.random.default_rng(1).standard_normal(shape, np.float32).astype(dtype))
 
     def step() -> None:
         arena.begin_step()
@@ -142,24 +151,64 @@ def peer_step(case: Case, x: np.ndarray, precision: str, where: str) -> Step:
     """Return PyTorch's forward and backward on the same shapes, images with channels last."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.benchmark = True
-    layer, inputs = case.theirs().to(where), torch.from_numpy(x).to(where)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    layer, inputs = case.theirs().to(where, dtype), torch.from_numpy(x).to(where, dtype)
     if x.ndim == 4:
         layer = layer.to(memory_format=torch.channels_last)
         inputs = inputs.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     inputs.requires_grad_()
 
-    def forward() -> Any:
-        with torch.autocast(where, torch.bfloat16, enabled=precision == "bf16"):
-            return layer(inputs)
-
-    dy = torch.randn_like(forward())
+    dy = torch.randn_like(layer(inputs))
 
     def step() -> None:
         inputs.grad = None
         layer.zero_grad()
-        forward().backward(dy)
+        layer(inputs).backward(dy)
 
     return step
+
+
+class Core(Layer):
+    """Causal attention over q, k and v that lie packed in the inputs (N, T, 3 H D)."""
+
+    def __init__(self, head: int):
+        super().__init__()
+        self._head = head
+
+    def forward(self, x: Any, ctx: Context) -> Any:
+        """Return the outputs (N, T, H D)."""
+        n, t, width = x.shape
+        y = ctx.empty(self, "y", (n, t, width // 3))
+        statistics = ctx.empty(self, "log_sum_exp", (n, width // 3 // self._head, t), np.float32)
+        q, k, v = self._heads(x, 3)
+        ops.attention(q, k, v, self._heads(y, 1)[0], statistics, self._head**-0.5, True, None)
+        ctx[self] = x, statistics
+        return y
+
+    def backward(self, dy: Any, ctx: Context) -> Any:
+        """Return the gradient of the inputs."""
+        x, statistics = ctx[self]
+        dx = ctx.empty(self, "dx", x.shape)
+        gradients, inputs = self._heads(dx, 3), self._heads(x, 3)
+        ops.attention_dx(self._heads(dy, 1)[0], *inputs, statistics, *gradients, self._head**-0.5, True, None)
+        return dx
+
+    def _heads(self, x: Any, parts: int) -> list[Any]:
+        n, t, width = x.shape
+        parted = x.reshape(n, t, parts, width // parts // self._head, self._head)
+        return [parted[:, :, part].swapaxes(1, 2) for part in range(parts)]
+
+
+def core(head: int) -> Any:
+    """Return the same by PyTorch's fused kernel."""
+
+    class Fused(nn.Module):
+        def forward(self, x: Any) -> Any:
+            q, k, v = x.unflatten(2, (3, -1, head)).permute(2, 0, 3, 1, 4)
+            heads = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            return heads.transpose(1, 2).flatten(2)
+
+    return Fused()
 
 
 def attention(size: int) -> Any:

@@ -28,6 +28,8 @@ def page(found: dict[str, object]) -> str:
         parts += ["## Shapes of training", table(rows), f"Geometric means: {said}."]
     if found.get("layers"):
         parts += ["## Layers, as training calls them", layers(found["layers"])]
+    if found.get("memory"):
+        parts += ["## Memory-bound layers", memory(found["memory"])]
     if found.get("ladder"):
         parts += ["## The ladder", ladder(found["ladder"])]
     if found.get("steps"):
@@ -50,8 +52,8 @@ def table(rows: Iterable[Row]) -> str:
 def layers(rows: Iterable[Row]) -> str:
     """Return layers as a table."""
     said = (
-        "Forward and backward (dx and all gradients) on activations and weights in fp32, casts included; PyTorch under "
-        "autocast where the precision is bf16, images with channels last, cuDNN's benchmark mode."
+        "Forward and backward (dx and all gradients); in bf16 with activations and weights in bf16 on both sides. "
+        "PyTorch with channels last and cuDNN's benchmark mode; attention by its fused kernel."
     )
     lines = [
         f"| {r['name']} | {r['precision']} | {1e6 * r['ours_s']:.0f} | {microseconds(r['peer_s'])} "
@@ -61,6 +63,15 @@ def layers(rows: Iterable[Row]) -> str:
     return "\n".join(
         [said, "", "| layer | precision | us | PyTorch us | PyTorch's / ours |\n|---|---|--:|--:|--:|", *lines]
     )
+
+
+def memory(rows: Iterable[Row]) -> str:
+    """Return memory-bound layers as a table."""
+    said = "Forward and backward. Share: of a large copy's bandwidth, with the bytes that must be moved at least."
+    lines = [
+        f"| {r['name']} | {r['precision']} | {r['bytes'] / 1e6:,.1f} | {r['us']:.1f} | {r['share']:.1%} |" for r in rows
+    ]
+    return "\n".join([said, "", "| layer | precision | MB | us | share |\n|---|---|--:|--:|--:|", *lines])
 
 
 def microseconds(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """Training steps on one GPU, ours against PyTorch's (gpu_part.py has the command line).
 
 Both run eagerly and as a CUDA graph, what a small model is launch-bound without: PyTorch's of the whole step, ours of
-forward and backward.
+forward and backward. A language model runs in bf16: PyTorch's under autocast, eagerly and compiled, with fused AdamW.
 """
 
 import time
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import ours
-from cases import NUM_CLASSES
+from cases import RATE, TRANSFORMERS, Case
 from gpu_part import Part, open_part
 
 from mpitrain.comm.world import World
@@ -29,9 +29,11 @@ CASES = [
     ("mlp", (784,), 512),
     ("lenet", (32, 32, 3), 64),
     ("lenet", (32, 32, 3), 256),
+    ("resnet20", (32, 32, 3), 128),
     ("resnet20", (32, 32, 3), 256),
+    ("gpt2", (1024,), 16),
 ]
-SMALL = [("mlp", (784,), 2)]
+SMALL = [("mlp", (784,), 2), ("resnet8", (32, 32, 3), 1)]
 STEPS, WARM_UP = 20, 3  # steps of a round; rounds that do not count
 Step = Callable[[], object]
 
@@ -49,8 +51,8 @@ def main() -> None:
 def measure(case: tuple[str, tuple[int, ...], int], part: Part, theirs: str | None) -> Iterator[dict]:
     """Yield the rows of one case; PyTorch is on its device ``theirs``, None to leave it out."""
     (name, shape, batch), device = case, part.device
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((batch, *shape), np.float32), rng.integers(0, NUM_CLASSES, batch)
+    x, y = Case(name, shape, batch, 1, 1).samples()
+    device.precision = precision = "bf16" if name in TRANSFORMERS else "fp32"
     world = World()
     use_device(device, world)
     contenders = {
@@ -63,33 +65,45 @@ def measure(case: tuple[str, tuple[int, ...], int], part: Part, theirs: str | No
     wait = device.synchronize
     if theirs is not None:
         contenders[f"{torch.__version__} eager"] = peer_step(name, x, y, theirs)
-    if theirs == "cuda":
+    if theirs == "cuda" and name in TRANSFORMERS:
+        contenders[f"{torch.__version__} compiled"] = peer_step(name, x, y, theirs, compiled=True)
+    elif theirs == "cuda":
         contenders[f"{torch.__version__} CUDA graph"] = graphed(peer_step(name, x, y, theirs))
+    if theirs == "cuda":
         wait = torch.cuda.synchronize
     medians = rounds(list(contenders.values()), part.repeat, 1 if part.small else STEPS, wait)
     peers = list(zip(list(contenders)[2:], medians[2:], strict=True)) or [("", 0.0)]
     for what, microseconds in peers:
         ratio = f", PyTorch {what} {microseconds:.0f} us" if what else ""
-        print(f"{name}, batch {batch}: {medians[0]:.0f} us, graph {medians[1]:.0f} us{ratio}", flush=True)
+        print(f"{name}, batch {batch}, {precision}: {medians[0]:.0f} us, graph {medians[1]:.0f} us{ratio}", flush=True)
         yield {
-            **{"name": f"{name}, batch {batch}", "ours_us": medians[0], "graph_us": medians[1]},
+            **{"name": f"{name}, batch {batch}, {precision}", "ours_us": medians[0], "graph_us": medians[1]},
             **{"peer": what, "peer_us": microseconds},
         }
 
 
-def peer_step(name: str, x: np.ndarray, y: np.ndarray, where: str) -> Step:
-    """Return PyTorch's step on the same samples, channels last."""
+def peer_step(name: str, x: np.ndarray, y: np.ndarray, where: str, *, compiled: bool = False) -> Step:
+    """Return PyTorch's step on the same samples, channels last; of a transformer under autocast to bf16."""
     model = peer.make_model(name).to(where)
     inputs, targets = torch.from_numpy(x).to(where), torch.from_numpy(y).to(where)
     if inputs.ndim == 4:
         model = model.to(memory_format=torch.channels_last)
         inputs = inputs.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
-    loss = nn.CrossEntropyLoss()
+    is_transformer = name in TRANSFORMERS
+    if is_transformer:
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=True)
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9, fused=True)
+
+    def loss_of(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(where, torch.bfloat16, enabled=is_transformer):
+            return nn.functional.cross_entropy(model(inputs).flatten(0, -2), targets.flatten())
+
+    compute = torch.compile(loss_of) if compiled else loss_of
 
     def step() -> None:
         optimizer.zero_grad()
-        loss(model(inputs), targets).backward()
+        compute(inputs, targets).backward()
         optimizer.step()
 
     return step

@@ -16,7 +16,7 @@ from mpitrain.head_loss import split_head
 from mpitrain.layers import GELU, Conv2d, Layer, LayerNorm, Linear, MultiHeadAttention
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.model_table import ModelTable
-from mpitrain.optim import SGD, AdamW
+from mpitrain.optim import SGD, AdamW, QueuedUpdate
 from mpitrain.parallel.data import DataParallel
 from mpitrain.training.executors.graphed import StepGraphs
 
@@ -28,7 +28,8 @@ def num_parameters(case: Case) -> int:
 
 def make_model(name: str, input_shape: tuple[int, ...]) -> Layer:
     """Return the network."""
-    text = {"minilm": f"bert:vocabulary={WORDS},window={POSITIONS}"}.get(name, name.partition("-")[0])
+    texts = {"minilm": f"bert:vocabulary={WORDS},window={POSITIONS}", "gpt2": "gpt:size=gpt2"}
+    text = texts.get(name, name.partition("-")[0])
     return models.build(text, input_shape, VOCABULARY.get(name, NUM_CLASSES))
 
 
@@ -44,7 +45,7 @@ def make_step(
 ) -> Callable[[], None]:
     """Return the step that the trainer makes, without its bookkeeping, on this rank's samples x (n, ...) and y (n,).
 
-    ``graph``: forward and backward as a CUDA graph, from the third step on.
+    ``graph``: forward and backward, and the update, as CUDA graphs, from the third step on.
     """
     model = make_model(name, x.shape[1:])
     arena = Arena(model.named_parameters(), model.named_states(), device=device)
@@ -54,6 +55,8 @@ def make_step(
     inputs, targets = device.from_host(x), device.from_host(y)
     batch = Batch(inputs, targets, 0, np.arange(len(x)))
     graphs = StepGraphs(arena, ctx, 1, [], sys.exit) if graph else None
+    norm = data_parallel.queued_norm()
+    queued = None if norm is None else QueuedUpdate(optimizer, norm, 0.0, graph, sys.exit)
 
     def work() -> None:
         arena.add_totals(loss.forward(body.forward(inputs, ctx), targets, ctx))
@@ -62,8 +65,12 @@ def make_step(
     def step() -> None:
         data_parallel.begin()
         work() if graphs is None else graphs.run(0, batch, work)
-        data_parallel.finish()
-        data_parallel.update(optimizer, RATE, 1 / float(arena.header[0]))
+        if queued is None:
+            data_parallel.finish()
+            data_parallel.update(optimizer, RATE, 1 / float(arena.header[0]))
+        else:
+            queued.begin(RATE)
+            data_parallel.finish(queued.queue)
 
     return step
 

@@ -20,6 +20,8 @@ TRANSFORMER_SETTINGS = tuple(itertools.product(("eager", "compiled"), ("fused",)
 
 def make_model(name: str) -> nn.Module:
     """Return the network that mpitrain calls ``name``, layer by layer the same."""
+    if name == "gpt2":
+        return GPT(VOCABULARY[name], 1024, 12, 768, 12)
     if name in VOCABULARY:
         return GPT(VOCABULARY[name], LENGTH)
     if name == "minilm":

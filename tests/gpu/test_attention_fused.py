@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpitrain.device import CPU, bfloat16
-from mpitrain.kernels.attention import DKDV_KERNELS, DQ_KERNELS, FORWARD_KERNELS, HEADS, choose
+from mpitrain.kernels.attention import DKDV_KERNELS, DQ_KERNELS, FEW, FORWARD_KERNELS, HEADS, choose
 from mpitrain.kernels.plan import shared_bytes_limit
 from mpitrain.ops.attention import Block
 from mpitrain.ops.cuda import attention as path
@@ -41,7 +41,7 @@ def test_random_inputs(name, seed):
     """Sizes of heads, layouts and masks; without y and delta y is computed again."""
     rng = np.random.default_rng(seed)
     device, dtype, tolerance = prepare(name)
-    n, h, s, t = (int(rng.integers(1, most)) for most in (4, 3, 150, 150))
+    n, h, s, t = (int(rng.integers(*range_)) for range_ in ((1, 4), (1, 3), (FEW + 1, 150), (FEW + 1, 150)))
     d, group, lengths, segments = int(rng.integers(1, 33)), int(rng.integers(1, 4)), None, None
     if seed % 2:
         lengths = rng.integers(0, t + 3, n)

@@ -37,13 +37,13 @@ def test_the_tests(tmp_path):
 
 def test_the_bench(tmp_path):
     (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "kernels.md").write_text((ROOT / "docs" / "kernels.md").read_text())
+    (tmp_path / "kernel-ladder.md").write_text((ROOT / "docs" / "kernel-ladder.md").read_text())
     done = run("scripts/bench", "gpu", "--stand-in", "--repeat", "1", "--minutes", "9", "--docs", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "benchmarks" / "gpu.json").read_text())
-    assert {"gpu", "training", "layers", "steps", "codecs", "squares", "ladder"} <= set(found)
+    assert {"gpu", "training", "layers", "memory", "steps", "codecs", "squares", "ladder"} <= set(found)
     assert all(found.values())
     page = (tmp_path / "benchmarks" / "gpu.md").read_text()
     heads = "Squares", "Shapes of training", "Layers, as training calls them", "The ladder", "Training steps"
-    for head in (*heads, "Codecs of gradients"):
+    for head in (*heads, "Codecs of gradients", "Memory-bound layers"):
         assert f"## {head}" in page

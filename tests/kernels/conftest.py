@@ -8,7 +8,7 @@ from tests.gpu.which import open_gpu
 from tests.kernels import card, cpu
 
 # About the shim, or about what compilers make: the same with and without a GPU.
-ELSEWHERE = {"test_broken", "test_bounds", "test_plans", "test_compile", "test_cpu_sanitizers"}
+ELSEWHERE = {"test_broken", "test_bounds", "test_plans", "test_compile", "test_cpu_sanitizers", "test_lab"}
 
 
 @pytest.fixture(scope="session", autouse=True)

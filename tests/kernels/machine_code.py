@@ -60,7 +60,7 @@ class MachineCode:
         best: dict[int, tuple[int, int]] = {last: (0, 0)}
         ahead: dict[int, int] = {}
         for i in range(last - 1, first - 1, -1):
-            reached = [j for j in self._successors(i) if i < j and j in best]
+            reached = [j for j in self.successors(i) if i < j and j in best]
             if reached:
                 ahead[i] = max(reached, key=best.__getitem__)
                 most, length = best[ahead[i]]
@@ -70,7 +70,8 @@ class MachineCode:
             way.append(ahead[way[-1]])
         return Counter(self.opcodes[i] for i in way)
 
-    def _successors(self, i: int) -> list[int]:
+    def successors(self, i: int) -> list[int]:
+        """Return the instructions that may follow instruction i."""
         jump = [self._jumps[i]] if i in self._jumps else []
         ends = self.opcodes[i].startswith(("BRA", "EXIT", "RET"))
         conditional = self.instructions[i].startswith("@") or re.match(r"BRA\S* !?U?P", self.instructions[i])

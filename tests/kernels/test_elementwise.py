@@ -183,7 +183,7 @@ W, DECAYS = 1000, np.arange(63) % 3 == 0
 def update(bf16, elements, name, arrays, numbers):
     """Launch an update, also with a copy of the weights in bf16, which are rounded to nearest."""
     copy = elements.room(W, dtype=np.uint16) if bf16 else NULL
-    launch(cpu.build("update.cu"), name, *arrays, copy, i64(W), *numbers)
+    launch(cpu.build("update.cu"), name, *arrays, copy, NULL, i64(W), *numbers)
     if bf16:
         np.testing.assert_array_equal(copy, formats.to_bf16(arrays[0]))
     elements.check_guards()

@@ -4,7 +4,8 @@ import ctypes
 
 import pytest
 
-from mpitrain.kernels.convolution import AXIS
+from mpitrain.kernels import convolution_plan
+from mpitrain.kernels.convolution import AXIS, Convolution
 from mpitrain.kernels.convolution import RECORD as CONVOLUTION
 from mpitrain.kernels.divide import FAST_DIVIDE
 from mpitrain.kernels.gemm import RECORD, SUM_COLUMNS, SUM_ROWS, SUM_THREADS, TILES, Shape, make_plan
@@ -40,6 +41,22 @@ def test_tiles(tile):
     assert 64 % k == 0, "parts of K are multiples of 64"
 
 
+@pytest.mark.parametrize("tile", convolution_plan.TILES, ids=lambda tile: tile.name)
+def test_tiles_of_convolutions(tile):
+    inputs = "fp32" if tile.kernel == "conv2d_simt" else "bf16"
+    conv = Convolution("dw", 1, (3, 3), 8, 8, (3, 3), inputs=inputs)
+    made = convolution_plan.make_plan(conv, tile, 1)
+    shared = "SHARED_BYTES" if tile.stages else "0"
+    rows = "TILE_M * CLUSTER" if tile.is_persistent else "TILE_M"
+    expressions = ["THREADS", rows, "TILE_N", "TILE_K", "WARP_M", shared]
+    threads, m, n, k, slab, shared_bytes = constants(made.kernel.file, dict(made.kernel.macros), expressions)
+    _, launch = made.launches[0]
+    assert launch.block == (threads, 1, 1)
+    assert launch.shared_bytes == shared_bytes
+    assert (tile.m, tile.n, tile.slab) == (m, n, slab)
+    assert 64 % k == 0, "parts of K are multiples of 64"
+
+
 def test_record():
     fields = [f"__builtin_offsetof(Record, {name})" for name in RECORD.names]
     found = constants("gemm_sum.cu", {}, ["sizeof(Record)", *fields], "using Record = Gemm<Output, Output>;\n")
@@ -49,10 +66,8 @@ def test_record():
 def test_convolution():
     fields = [f"__builtin_offsetof(Record, {name})" for name in CONVOLUTION.names]
     axis = [f"__builtin_offsetof(Axis, {name})" for name in AXIS.names]
-    header = (cpu.KERNELS / "common/convolution.cuh").read_text()
-    header = header.replace('#include "divide.cuh"', '#include "common/divide.cuh"').replace('#include "gemm.cuh"', "")
-    before = header.replace("#pragma once", "") + "using Record = Convolution<Output, Output>;\n"
-    found = constants("gemm_sum.cu", {}, ["sizeof(Record)", *fields, "sizeof(Axis)", *axis], before)
+    before = "using Record = Convolution<Input, Output>;\n"
+    found = constants("conv2d_mma.cu", {}, ["sizeof(Record)", *fields, "sizeof(Axis)", *axis], before)
     expected = [[dtype.itemsize, *(dtype.fields[name][1] for name in dtype.names)] for dtype in (CONVOLUTION, AXIS)]
     assert found == expected[0] + expected[1]
 

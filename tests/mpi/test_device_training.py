@@ -13,11 +13,13 @@ from mpitrain.comm.schedule import segments
 from mpitrain.config import Compute, Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
 from mpitrain.errors import AgreedError, UserError
+from mpitrain.optim import QueuedUpdate
 from mpitrain.training import devices
 from mpitrain.training.build import make_loop
 from mpitrain.training.devices import use_device
 from mpitrain.training.display.progress import make_progress
 from mpitrain.training.executors import graphed as graphs
+from mpitrain.training.hooks import Hook
 from mpitrain.training.hooks.evaluation import Evaluation
 from mpitrain.training.loop import TrainingLoop
 from mpitrain.training.scoring.examples import examine
@@ -38,11 +40,11 @@ def data(tmp_path_factory, world):
     return write_images(world, tmp_path_factory, channels=1)
 
 
-def run(world, config, device, algorithms=None, **options):
+def run(world, config, device, algorithms=None, hooks=(), **options):
     """Return the losses of all steps, the test score and the weights; ``algorithms`` gets the names of the sums."""
     use_device(device, world, **options)
     setup = open_setup(config, world, device)
-    loop = make_loop(config, setup, world, make_progress("none", None, config.run.epochs))
+    loop = make_loop(config, setup, world, make_progress("none", None, config.run.epochs), hooks=hooks)
     losses = []
     step = loop._train_step
     loop._train_step = lambda batches: losses.append(step(batches)) or losses[-1]
@@ -304,6 +306,64 @@ def test_nccl(world, alone, data, nccl):
     found, expected = run(world, config, ShimDevice()), run(alone, config_of(data), CPU)
     np.testing.assert_allclose(found[0], expected[0], rtol=2e-5)
     np.testing.assert_allclose(found[2], expected[2], rtol=1e-3, atol=1e-5)
+
+
+class Looks(Hook):
+    """A hook that could leave a step out: so updates wait for the host."""
+
+    def gradients_ready(self, info):
+        return None
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["sgd:momentum=0.9", "adamw:weight_decay=0.1", "adagrad", "lars:weight_decay=0.01"]
+)
+@pytest.mark.parametrize("graph", ["off", "on"])
+def test_updates_are_queued_before_the_host_reads_sums(world, data, monkeypatch, optimizer, graph):
+    """With the bits of updates by the host's numbers; clipping is at work in some steps, and rates change."""
+    if world.size > 2:
+        pytest.skip("more ranks add nothing")
+    config = config_of(
+        data,
+        optimizer=Optimizer(name=optimizer, lr=0.02, schedule="cosine", clip_norm=1.0),
+        compute=Compute(device="cuda", cuda_graph=graph),
+    )
+    queued, graphs = [], []
+    queue, capture = QueuedUpdate.queue, QueuedUpdate._capture
+    monkeypatch.setattr(QueuedUpdate, "queue", lambda self: (queued.append(1), queue(self)))
+    monkeypatch.setattr(QueuedUpdate, "_capture", lambda self: graphs.append(capture(self)) or graphs[-1])
+    found = run(world, config, ShimDevice())
+    assert len(queued) == len(found[0])
+    assert [graph is not None for graph in graphs] == [True] * (config.compute.cuda_graph == "on")
+    expected = run(world, config, ShimDevice(), hooks=[Looks()])
+    assert len(queued) == len(found[0]), "a hook has a say"
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[2], expected[2])
+
+
+def test_a_queued_update_leaves_out_what_is_not_finite(world, data):
+    """Weights, slots and the number of steps are those of the same steps without it."""
+    if world.size > 2:
+        pytest.skip("more ranks add nothing")
+    config = config_of(data, optimizer=Optimizer(name="adam", lr=0.01, non_finite="skip"))
+    results = []
+    for hooks in ((), [Looks()]):
+        device = ShimDevice()
+        use_device(device, world)
+        setup = open_setup(config, world, device)
+        setup.dataset.train.x[5] = np.nan
+        loop = make_loop(config, setup, world, make_progress("none", None, 1), hooks=hooks)
+        loop.train()
+        results.append(
+            (device.to_host(setup.arena.values).copy(), loop.run.optimizer.step_count, loop.run.results.skipped)
+        )
+        loop.run.data_parallel.free()
+        use_device(CPU, world)
+    (found, *counts), (expected, *wanted) = results
+    assert counts == wanted
+    assert counts[1] > 0
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_auto_takes_nccl_where_each_rank_has_a_gpu(world, alone, data, nccl, monkeypatch):

@@ -82,13 +82,34 @@ def test_commands_of_the_readme(installed, tmp_path):
         assert ("best test" if short else "train") in out, command
 
 
-@pytest.mark.parametrize("lab", ["collectives", "pipelines"])
+@pytest.mark.parametrize("lab", ["collectives", "pipelines", "kernels"])
 def test_a_lab(installed, tmp_path, lab):
     _, environment = installed
     run(["mpitrain", "course", "start", "lab", "--lab", lab], tmp_path, environment)
     course = ROOT / "docs" / "course" / ("" if lab == "collectives" else lab)
-    wanted = {path.name for pattern in ("README.md", "exercise*.py", "lab.ipynb") for path in course.glob(pattern)}
+    wanted = {
+        path.name
+        for pattern in ("README.md", "exercise*.py", "exercise*.cu", "lab.ipynb")
+        for path in course.glob(pattern)
+    }
     assert {path.name for path in (tmp_path / "lab").iterdir()} == wanted
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the lab on kernels needs g++")
+def test_the_lab_on_kernels(installed, tmp_path):
+    _, environment = installed
+    environment = environment | {"MPITRAIN_KERNELS": str(tmp_path / "built")}
+    run(["mpitrain", "kernel", "lab", "--new", "3", "mine.cu"], tmp_path, environment)
+    done = subprocess.run(
+        ["mpitrain", "kernel", "lab", "mine.cu"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "uncoalesced access in line 11" in done.stdout
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -1,4 +1,4 @@
-"""``mpitrain course``: the labs on collectives and on pipelines; one module per subcommand."""
+"""``mpitrain course``: the labs on collectives, pipelines and kernels; one module per subcommand."""
 
 from typing import TYPE_CHECKING
 

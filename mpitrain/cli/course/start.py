@@ -12,7 +12,7 @@ from ..options import parse_options
 from ..order import LocalJob
 
 LAB = Path(__file__).with_name("lab")
-PATTERNS = ("README.md", "exercise*.py", "lab.ipynb")  # a checkout also has the solutions there
+PATTERNS = ("README.md", "exercise*.py", "exercise*.cu", "lab.ipynb")  # a checkout also has the solutions there
 DESCRIPTION = "Copy a lab (README, starters of the exercises, a notebook) to a new folder."
 
 
@@ -34,6 +34,7 @@ class Lab:
 LABS = {
     "collectives": Lab(LAB, "mpitrain collective check {folder}/exercise1_pairs.py:pairs --max-ranks 2"),
     "pipelines": Lab(LAB / "pipelines", "mpitrain pipeline check {folder}/exercise1_gpipe.py:gpipe"),
+    "kernels": Lab(LAB / "kernels", "mpitrain kernel lab {folder}/exercise1_add.cu"),
 }
 
 
@@ -43,8 +44,8 @@ class StartOptions:
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
     """A folder that is created, or an empty one."""
-    lab: Literal["collectives", "pipelines"] = "collectives"
-    """Exercises: five on all-reduce algorithms, or four on pipeline schedules."""
+    lab: Literal["collectives", "pipelines", "kernels"] = "collectives"
+    """Exercises: five on all-reduce algorithms, four on pipeline schedules, or five on CUDA kernels."""
 
 
 def parse(argv: list[str], speaks: bool) -> LocalJob:

@@ -1,4 +1,4 @@
-"""``mpitrain kernel``: list, build, check and measure kernels; one module per subcommand."""
+"""``mpitrain kernel``: list, build, check and measure kernels, and a lab to learn them; one module per subcommand."""
 
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "bench": "bench",
     "ladder": "ladder",
     "messages": "messages",
+    "lab": "lab",
 }
 """The module of each subcommand; its ``parse(argv, speaks)`` returns a job."""
 

@@ -13,11 +13,12 @@ import numpy as np
 from ...device import device_of
 from ...kernels import attention as kernels
 from ...kernels.launch import launch
-from ...kernels.plan import across_down, ceil_div
+from ...kernels.plan import Launch, across_down, ceil_div
 from ..workspace import workspace
+from . import attention_wgmma as hopper
 from .attention_record import Mask, attention_record
 from .elements import element_kernel, is_bf16
-from .launch import values
+from .launch import spread, values
 
 DELTA = element_kernel("attention_delta.cu")
 DELTA_LANES = 8
@@ -28,16 +29,17 @@ def forward(q: Any, k: Any, v: Any, y: Any, log_sum_exp: Any, scale: float, mask
     """Write y and log_sum_exp; False, and nothing is written, where no kernel covers these arrays."""
     if not _covers(scale, log_sum_exp, q, k, v, y):
         return False
+    if q.shape[2] <= kernels.FEW and mask.dropout is None:
+        _decode(q, k, v, y, log_sum_exp, scale, mask)
+        return True
+    record = attention_record(scale, mask, q, k, log_sum_exp, v=v, y=y)
+    if hopper.takes(mask, q, k, v, y):
+        hopper.attend(record, q, k, v)
+        return True
     chosen = _choose(kernels.FORWARD_KERNELS, q, mask)
     if chosen is None:
         return False
-    _launch(
-        chosen,
-        q.shape[2],
-        log_sum_exp.size // q.shape[2],
-        attention_record(scale, mask, q, k, log_sum_exp, v=v, y=y),
-        q,
-    )
+    _launch(chosen, q.shape[2], log_sum_exp.size // q.shape[2], record, q)
     return True
 
 
@@ -58,18 +60,38 @@ def backward(
     """Write dq, dk and dv: two passes over the scores, one for queries and one for keys, with sums in a fixed order."""
     if not _covers(scale, log_sum_exp, q, k, v, dy, dq, dk, dv):
         return False
+    on_hopper = hopper.takes(mask, q, k, v, dy, dq, dk, dv)
     of_queries, of_keys = (_choose(each, q, mask) for each in (kernels.DQ_KERNELS, kernels.DKDV_KERNELS))
-    if of_queries is None or of_keys is None:
+    if not on_hopper and (of_queries is None or of_keys is None):
         return False
     if delta is None:
         delta = _delta(dy, q, k, v, log_sum_exp, scale, mask, y)
     arrays = {"v": v, "dy": dy, "dq": dq, "dk": dk, "dv": dv, "delta": delta}
     record = attention_record(scale, mask, q, k, log_sum_exp, **arrays)
+    if on_hopper or of_queries is None or of_keys is None:
+        hopper.attend_dx(record, dy, q, k, v)
+        return True
     (samples, heads, num_queries), (kv_heads, num_keys) = log_sum_exp.shape, k.shape[1:3]
     ahead = mask.place.key % kernels.TICK if mask.dropout is not None else 0
     _launch(of_queries, num_queries, samples * heads, record, q)
     _launch(of_keys, num_keys + ahead, samples * kv_heads, record, q)
     return True
+
+
+def _decode(q: Any, k: Any, v: Any, y: Any, log_sum_exp: Any, scale: float, mask: Mask) -> None:
+    """Attention of few queries: keys and values are read once, in parts where heads are too few for a whole GPU."""
+    device: Any = device_of(q)
+    (samples, heads, num_queries, size), (kv_heads, num_keys) = q.shape, k.shape[1:3]
+    rows, matrices = heads // kv_heads * num_queries, samples * kv_heads
+    plan = kernels.decoding(rows, matrices, num_keys, size, is_bf16(q), device.num_processors)
+    partials = None
+    if plan.parts > 1:
+        partials = workspace(log_sum_exp, "parts of attention", (plan.parts, log_sum_exp.size, size + 1))
+    record = attention_record(scale, mask, q, k, log_sum_exp, v=v, y=y)
+    arguments = values((record, partials, plan.parts, plan.keys_of_part))
+    launch(device, plan.decode, Launch((plan.blocks, 1, 1), (kernels.DECODE_THREADS, 1, 1)), arguments)
+    if plan.parts > 1:
+        spread(device, plan.merge, size, heads * num_queries, (record, partials, plan.parts), layers=samples)
 
 
 def _delta(dy: Any, q: Any, k: Any, v: Any, log_sum_exp: Any, scale: float, mask: Mask, y: Any) -> Any:

@@ -18,7 +18,8 @@ from ...kernels.convolution_plan import plan_convolution
 from .. import conv2d as ops
 from ..reduce import column_sum
 from ..workspace import workspace
-from .conv2d_columns import columns_of
+from . import conv2d_depthwise as depthwise
+from .conv2d_columns import Columns, columns_of
 from .elements import bf16_of, elements_fit, is_bf16
 
 IMPLICIT = True  # False: columns in memory, the reference
@@ -34,31 +35,51 @@ def conv2d_db(dy: Any, db: Any, accumulate: bool) -> None:
 @ops.conv2d.cuda
 def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
     """One launch, with the bias in its epilogue."""
-    columns = columns_of(plan)
-    if columns.takes(x, y) and (columns.is_direct or not IMPLICIT):
-        columns.forward(x, w, b, y)
+    if depthwise.covers(plan, w, x, y):
+        depthwise.forward(x, w, b, y, plan.forward_plan.window)
         return True
-    return _convolve("forward", x, w, y, x.shape, w, plan, bias=b)
+    columns = columns_of(plan)
+    if _gathers(columns) and _convolve("forward", x, w, y, x.shape, w, plan, bias=b):
+        return True
+    if not elements_fit(x, y):
+        return False
+    columns.forward(x, w, b, y)
+    return True
 
 
 @ops.conv2d_dw.cuda
 def conv2d_dw(x: Any, dy: Any, dw: Any, plan: ops.Conv2dPlan, accumulate: bool) -> bool:
     """One launch over parts of all pixels, and one that adds the parts in order."""
-    columns = columns_of(plan)
-    if columns.takes(x, dy) and dw.dtype == np.float32 and (columns.is_direct or not IMPLICIT):
-        columns.dw(x, dy, dw, accumulate)
+    if depthwise.covers(plan, dw, x, dy):
+        depthwise.dw(x, dy, dw, plan.forward_plan.window, accumulate)
         return True
-    return _convolve("dw", x, dy, dw, x.shape, dw, plan, beta=1.0 if accumulate else 0.0)
+    columns = columns_of(plan)
+    if _gathers(columns) and _convolve("dw", x, dy, dw, x.shape, dw, plan, beta=1.0 if accumulate else 0.0):
+        return True
+    if not elements_fit(x, dy) or dw.dtype != np.float32:
+        return False
+    columns.dw(x, dy, dw, accumulate)
+    return True
 
 
 @ops.conv2d_dx.cuda
 def conv2d_dx(dy: Any, w: Any, dx: Any, plan: ops.Conv2dPlan) -> bool:
     """One launch over the classes of pixels that the same taps reach; for strides above 2, several."""
-    columns = columns_of(plan)
-    if columns.takes(dy, dx) and (columns.is_direct or not IMPLICIT):
-        columns.dx(dy, w, dx)
+    if depthwise.covers(plan, w, dy, dx):
+        depthwise.dx(dy, w, dx, plan.forward_plan.window)
         return True
-    return _convolve("dx", dy, w, dx, dx.shape, w, plan)
+    columns = columns_of(plan)
+    if _gathers(columns) and _convolve("dx", dy, w, dx, dx.shape, w, plan):
+        return True
+    if not elements_fit(dy, dx):
+        return False
+    columns.dx(dy, w, dx)
+    return True
+
+
+def _gathers(columns: Columns) -> bool:
+    """Return whether pixels are gathered in the product: not for 1 x 1 windows without a stride, which are one."""
+    return IMPLICIT and not columns.is_direct
 
 
 def _convolve(

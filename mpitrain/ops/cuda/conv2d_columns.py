@@ -3,8 +3,8 @@
 It is the readable reference of the kernels that gather while they multiply (conv2d.py), and runs where these do not
 cover a shape.
 
-Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); columns (G, N OH OW, KH KW C/G); fp32 or bf16,
-but w and b are fp32.
+Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); columns (G, N OH OW, KH KW C/G); fp32 or
+bf16, but w and b are fp32.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from ...device import device_of
 from ..conv2d import Conv2dPlan
 from ..window import Geometry
 from ..workspace import workspace
-from .elements import ElementKernel, element_kernel, elements_fit
+from .elements import ElementKernel, element_kernel
 from .launch import num_pieces, spread, window_record
 from .matmul import multiply
 
@@ -43,10 +43,6 @@ class Columns(Geometry):
     """
 
     groups: int
-
-    def takes(self, *images: Any) -> bool:
-        """Return whether it covers images of these types; w and its gradient are fp32."""
-        return elements_fit(*images)
 
     def forward(self, x: Any, w: Any, b: Any, y: Any) -> None:
         """Write y = x * w + b."""

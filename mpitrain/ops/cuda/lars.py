@@ -41,7 +41,7 @@ def lars_update(arena: Any, pieces: ops.Pieces, rates: ops.Rates) -> bool:
     if num:
         plan = Launch((PARTS, num, 1), (THREADS, 1, 1))
         launch(device, NORMS, plan, (table, partials))
-        launch(device, UPDATE, plan, values((table, partials, *map(float, rates))))
+        launch(device, UPDATE, plan, values((table, partials, pieces.numbers, *map(float, rates))))
     return True
 
 

@@ -8,8 +8,9 @@ import numpy as np
 from ...device import device_of
 from ...kernels.kernel import kernel
 from .. import update as ops
-from .launch import loop, size_of
+from .launch import loop, run, size_of
 
+STEP_NUMBERS = kernel("step_numbers.cu")
 SGD = kernel("update.cu", name="sgd")
 ADAM = kernel("update.cu", name="adam")
 ADAGRAD = kernel("update.cu", name="adagrad")
@@ -24,7 +25,7 @@ def sgd_update(w: Any, block: ops.Block, scale: float, decay: float, momentum: f
         return False
     v = block.slots[0] if block.slots else None
     tail = (size_of(w), 1.0, float(scale), float(momentum), float(decay), int(nesterov))
-    loop(device_of(w), SGD, w.size, (w, block.grad, v, _decays(block), block.copy, *tail))
+    loop(device_of(w), SGD, w.size, (w, block.grad, v, _decays(block), block.copy, block.numbers, *tail))
     return True
 
 
@@ -35,7 +36,8 @@ def adam_update(w: Any, block: ops.Block, step: ops.AdamStep) -> bool:
         return False
     scale, decay, shrink, beta1, beta2, rate, eps = map(float, step)
     tail = size_of(w), rate, eps, scale, beta1, beta2, decay, shrink
-    loop(device_of(w), ADAM, w.size, (w, block.grad, *block.slots, _decays(block), block.copy, *tail))
+    fixed = w, block.grad, *block.slots, _decays(block), block.copy, block.numbers
+    loop(device_of(w), ADAM, w.size, (*fixed, *tail))
     return True
 
 
@@ -45,7 +47,18 @@ def adagrad_update(w: Any, block: ops.Block, scale: float, decay: float, rate: f
     if w.dtype != np.float32 or len(block.sources) > 1:
         return False
     tail = size_of(w), float(rate), float(eps), float(scale), float(decay)
-    loop(device_of(w), ADAGRAD, w.size, (w, block.grad, *block.slots, _decays(block), block.copy, *tail))
+    fixed = w, block.grad, *block.slots, _decays(block), block.copy, block.numbers
+    loop(device_of(w), ADAGRAD, w.size, (*fixed, *tail))
+    return True
+
+
+@ops.step_numbers.cuda
+def step_numbers(totals: Any, squares: Any, given: Any, max_norm: float, numbers: Any) -> bool:
+    """One launch of one block."""
+    if not (totals.dtype == squares.dtype == numbers.dtype == np.float32 and given.dtype == np.float64):
+        return False
+    sizes = squares, int(squares.size), given, int(given.size), np.array(max_norm, np.float64)
+    run(device_of(numbers), STEP_NUMBERS, 1, (totals, *sizes, numbers))
     return True
 
 

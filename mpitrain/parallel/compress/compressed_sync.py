@@ -88,8 +88,8 @@ class CompressedSync(WholeUpdateSync, PlannedSync):
         self._queue.finish()
         if self._header is not None:
             self._header.wait()
-        if self._queued_norm is not None:
-            self._queued_norm.queue()
+        if self.queued_norm is not None:
+            self.queued_norm.queue()
 
     def settle(self) -> None:
         """Give each rank the mean of all errors by weight, so that any ranks carry on the same sum."""

@@ -59,8 +59,8 @@ class Ulysses(Layer):
         dy = self.to_tokens.backward(dy, ctx)
         dqkv = ctx.backward.lend(self, "dqkv", qkv.shape)
         parts = *self.heads.split(qkv), log_sum_exp, *self.heads.split(dqkv)
-        scale, causal, size = self.heads.scale, self.heads.causal, self.heads.size
-        attention_dx(by_heads(dy, size), *parts, scale, causal, *how, y=by_heads(y, size))
+        how = *how, None, by_heads(y, self.heads.size)
+        attention_dx(by_heads(dy, self.heads.size), *parts, self.heads.scale, self.heads.causal, *how)
         self._turn(dqkv, ctx, positions, back=True)
         return self.to_heads.backward(dqkv, ctx)
 

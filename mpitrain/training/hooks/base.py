@@ -130,6 +130,9 @@ class Hook:
         Whether the hook runs on every rank or on rank 0 only.
     before_evaluation : bool
         Whether the hook is called before the scores are computed in ``evaluate``, and before what is written then.
+    decides : bool
+        False for a hook whose ``gradients_ready`` reads no gradients and leaves out no step with a finite loss and
+        norm: a GPU's update need not wait for it.
 
     Examples
     --------
@@ -141,6 +144,7 @@ class Hook:
 
     ranks: ClassVar[Literal["all", "first"]] = "all"
     before_evaluation: ClassVar[bool] = False
+    decides: ClassVar[bool] = True
 
     def train_begin(self, info: StepInfo) -> None:
         """Run before the first step, and again when training continues after the loss of a rank (--elastic)."""

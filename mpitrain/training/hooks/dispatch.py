@@ -82,6 +82,10 @@ class Hooks:
                 return str(reason)
         return ""
 
+    def decide(self) -> bool:
+        """Return whether a hook has a say between the sums of gradients and the update."""
+        return any(hook.decides for hook, _ in self._methods["gradients_ready"])
+
     def exception(self, info: StepInfo, error: BaseException) -> None:
         """Call the method of that name of each hook; further errors become notes of ``error``."""
         for hook, method in self._methods["exception"]:

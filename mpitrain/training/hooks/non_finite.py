@@ -19,6 +19,8 @@ class NonFiniteGuard(Hook):
         Leave out the update of such a step instead of ending the run (``--non-finite skip``).
     """
 
+    decides = False  # by anything but the loss and the norm
+
     def __init__(self, *, skip: bool):
         self._skip, self._in_a_row = skip, 0
 

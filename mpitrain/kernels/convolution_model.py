@@ -1,0 +1,108 @@
+"""Predicted times of convolutions on an H100, from instruction counts and bytes: no measurement.
+
+    python -m mpitrain.kernels.convolution_model        the table of docs/benchmarks/gpu-predicted.md
+
+A block's time for one tile of k is the larger of its tensor cores' and its schedulers'. Blocks that run at once fill
+the multiprocessors in waves; no launch is faster than x, w and y through the memory.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .bench.cases import RESNET50
+from .bench.cases import Convolution as Layer
+from .convolution import KINDS, Classes, Convolution
+from .convolution_plan import choose_convolution, moved_bytes
+from .gemm import Tile
+from .plan import ceil_div
+from .planner import read_table
+
+PROCESSORS, CLOCK_HZ, BYTES_PER_S, SCHEDULERS = 132, 1.7e9, 2.8e12, 4
+MMA_PER_CLOCK = 0.62 * 2048  # bf16 multiply-adds of a multiprocessor by mma.sync: its share of wgmma's rate on an H100
+PRODUCT_SHARE = 0.75  # of the peak of 2048, that gemm_wgmma is expected to reach in a 1 x 1 convolution
+TILE_K = 64
+LAUNCH_S = 3e-6
+TURNS = {  # instructions of a thread for one tile of k, sm_90a: tests/kernels/test_compile_conv2d.py
+    "conv2d_mma_128x128": {"forward": 204, "dx": 185, "dw": 273},
+    "conv2d_mma_128x64": {"forward": 236, "dx": 204, "dw": 380},
+    "conv2d_mma_64x64": {"forward": 150, "dx": 150, "dw": 239},
+}
+ELEMENTWISE_TURN = 1000  # of a 128 x 64 tile
+
+
+class Prediction(NamedTuple):
+    """The parts of a prediction in seconds, and the kernel with its tile."""
+
+    kernel: str
+    memory: float
+    tensor: float
+    issue: float
+    total: float
+
+
+def predict(conv: Convolution) -> Prediction:
+    """Return the predicted time of a convolution on tensor cores."""
+    memory = moved_bytes(conv) / BYTES_PER_S
+    if conv.kernel == conv.stride == (1, 1):
+        shape = conv.shape()
+        tensor = shape.m * shape.n * shape.k / (PRODUCT_SHARE * 2048 * PROCESSORS * CLOCK_HZ)
+        return Prediction("a product", memory, tensor, 0.0, max(memory, tensor) + LAUNCH_S)
+    tile, splits = choose_convolution(conv, "sm_80", PROCESSORS, read_table())
+    tensor, issue = (_busy(conv, tile, splits, clocks) for clocks in _clocks(conv, tile))
+    time = max(memory, tensor, issue) + LAUNCH_S * len(conv.classes())
+    if splits > 1:
+        shape = conv.shape()
+        time += LAUNCH_S + 8 * splits * shape.m * shape.n * conv.groups / BYTES_PER_S
+    return Prediction(f"{tile.name}, K in {splits}" if splits > 1 else tile.name, memory, tensor, issue, time)
+
+
+def _clocks(conv: Convolution, tile: Tile) -> tuple[float, float]:
+    """Return the clocks of tensor cores and of schedulers for one tile of k."""
+    turn = TURNS[tile.name][conv.kind]
+    if not conv.in_chunks:
+        turn = max(turn, ELEMENTWISE_TURN * tile.m // 128)
+    return tile.m * tile.n * TILE_K / MMA_PER_CLOCK, turn * tile.threads / 32 / SCHEDULERS
+
+
+def _busy(conv: Convolution, tile: Tile, splits: int, clocks: float) -> float:
+    """Return the seconds of all waves of blocks; a multiprocessor shares its units among the blocks it holds."""
+    steps = 0
+    for classes in conv.classes():
+        for axes in classes.each():
+            shape = conv.shape(Classes((axes[0],), (axes[1],)))
+            tiles = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * shape.batch
+            steps += tiles * splits * max(1, ceil_div(ceil_div(shape.k, splits), TILE_K))
+            depth = max(1, ceil_div(ceil_div(shape.k, splits), TILE_K))
+    return (ceil_div(steps, PROCESSORS * depth) * depth) * clocks / CLOCK_HZ
+
+
+def of_layer(layer: Layer, kind: str, batch: int) -> Convolution:
+    """Return a convolution of ResNet-50 in bf16."""
+    half, outputs = layer.kernel // 2, "fp32" if kind == "dw" else "bf16"
+    window = (layer.kernel, layer.kernel), (layer.stride, layer.stride), (half, half)
+    size = (layer.size, layer.size)
+    return Convolution(kind, batch, size, layer.i, layer.o, *window, inputs="bf16", outputs=outputs)
+
+
+def rows(batch: int = 256) -> Iterator[str]:
+    """Yield the lines of the table."""
+    yield (
+        "| layer | times | "
+        + " | ".join(f"{kind} (ms)" for kind in KINDS)
+        + " | forward: memory, tensor, issue (ms) | kernel |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    totals = dict.fromkeys(KINDS, 0.0)
+    for layer in RESNET50:
+        found = {kind: predict(of_layer(layer, kind, batch)) for kind in KINDS}
+        for kind, each in found.items():
+            totals[kind] += layer.layers * each.total
+        first = found["forward"]
+        parts = ", ".join(f"{1e3 * x:.3f}" for x in (first.memory, first.tensor, first.issue))
+        times = " | ".join(f"{1e3 * each.total:.3f}" for each in found.values())
+        yield f"| {layer.name} | {layer.layers} | {times} | {parts} | {first.kernel} |"
+    yield "| all 53 | | " + " | ".join(f"{1e3 * total:.1f}" for total in totals.values()) + " | | |"
+
+
+if __name__ == "__main__":
+    print("\n".join(rows()))
