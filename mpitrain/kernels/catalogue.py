@@ -30,6 +30,11 @@ VARIANTS = (  # of other files, besides their defaults
         if name.startswith("attention")
         for warps in ({}, {"ROW_WARPS": 8})
     ),
+    *(
+        kernel("conv2d_depthwise.cu", {"KERNEL": size, "STRIDE": stride, "FLIP": flip})
+        for size in (3, 5)
+        for stride, flip in ((1, 0), (1, 1), (2, 0))
+    ),
 )
 TABLES = (kernel("embedding.cu", {"ELEMENT_BF16": 1, "TABLE_BF16": 1}, name="embedding_forward"),)
 

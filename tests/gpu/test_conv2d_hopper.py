@@ -18,7 +18,8 @@ WGMMA = {"conv2d_wgmma", "conv2d_dw_wgmma"}
 def wgmma_first(conv, arch, num_processors, table, elementwise):
     """Choose wgmma even where so small a convolution is faster by mma."""
     tiles = [tile for tile in TILES if takes(tile, conv, arch) and not (elementwise and tile.is_persistent)]
-    return next((tile for tile in tiles if tile.is_persistent), tiles[0]), splits_of(conv)[-1]
+    tile = next((tile for tile in tiles if tile.is_persistent), tiles[0])
+    return tile, splits_of(conv, tile, num_processors)[-1]
 
 
 @pytest.mark.parametrize(

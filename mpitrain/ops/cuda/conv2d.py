@@ -18,6 +18,7 @@ from ...kernels.convolution_plan import plan_convolution
 from .. import conv2d as ops
 from ..reduce import column_sum
 from ..workspace import workspace
+from . import conv2d_depthwise as depthwise
 from .conv2d_columns import Columns, columns_of
 from .elements import bf16_of, elements_fit, is_bf16
 
@@ -34,6 +35,9 @@ def conv2d_db(dy: Any, db: Any, accumulate: bool) -> None:
 @ops.conv2d.cuda
 def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
     """One launch, with the bias in its epilogue."""
+    if depthwise.covers(plan, w, x, y):
+        depthwise.forward(x, w, b, y, plan.forward_plan.window)
+        return True
     columns = columns_of(plan)
     if _gathers(columns) and _convolve("forward", x, w, y, x.shape, w, plan, bias=b):
         return True
@@ -46,6 +50,9 @@ def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
 @ops.conv2d_dw.cuda
 def conv2d_dw(x: Any, dy: Any, dw: Any, plan: ops.Conv2dPlan, accumulate: bool) -> bool:
     """One launch over parts of all pixels, and one that adds the parts in order."""
+    if depthwise.covers(plan, dw, x, dy):
+        depthwise.dw(x, dy, dw, plan.forward_plan.window, accumulate)
+        return True
     columns = columns_of(plan)
     if _gathers(columns) and _convolve("dw", x, dy, dw, x.shape, dw, plan, beta=1.0 if accumulate else 0.0):
         return True
@@ -58,6 +65,9 @@ def conv2d_dw(x: Any, dy: Any, dw: Any, plan: ops.Conv2dPlan, accumulate: bool) 
 @ops.conv2d_dx.cuda
 def conv2d_dx(dy: Any, w: Any, dx: Any, plan: ops.Conv2dPlan) -> bool:
     """One launch over the classes of pixels that the same taps reach; for strides above 2, several."""
+    if depthwise.covers(plan, w, dy, dx):
+        depthwise.dx(dy, w, dx, plan.forward_plan.window)
+        return True
     columns = columns_of(plan)
     if _gathers(columns) and _convolve("dx", dy, w, dx, dx.shape, w, plan):
         return True
