@@ -11,7 +11,7 @@ from tests.kernels import cpu
 pytestmark = cpu.needs_gxx
 
 RUN_ALL = """
-from tests.kernels import codecs, cpu, gemm, ladder, softmax
+from tests.kernels import attention, attention_hopper, codecs, cpu, gemm, ladder, softmax
 from tests.kernels.products import Case, Variant
 for name in ("gemm_02_coalesced", "gemm_05_2d_tile", "gemm_07_warp_tile"):
     ladder.run(cpu.build(f"ladder/{name}.cu"), name, 70, 67, 21, seed=1)
@@ -65,6 +65,8 @@ for channels, groups in ((6, 2), (8, 1)):
     launch(pool, "max_pool_dx", argmax, y, images, record, grid=(2, 2))
     launch(pool, "mean_pool", images, y, f32(1), record, grid=(2, 2))
     launch(pool, "mean_pool_dx", y, images, f32(1), record, grid=(2, 2))
+heads = attention.Case(1, 2, 70, 140, causal=True, lengths=(90,), segments=((100, 40),))
+attention_hopper.forward(heads), attention_hopper.backward(heads)
 from tests.kernels import depthwise
 narrow = depthwise.Case(Window((3, 2), (2, 1), (1, 0), (1, 2)), (7, 6), 6)
 depthwise.forward(narrow)
