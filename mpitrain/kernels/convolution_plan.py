@@ -3,11 +3,12 @@
 The table is that of products (planner.py). The model is its model of waves of blocks, where the blocks of all classes
 of dx count, each as deep as its own K; and no launch is faster than the memory:
 
-    time = max(waves * (latency + tile * mean depth / (rate * share)), bytes / bandwidth)
+    time = max(waves * (latency + max(tile * mean depth / (rate * share), fetch)), bytes / bandwidth)
            + [splits > 1] (launch + 8 splits M N groups / bandwidth)
+    fetch = mean depth * (rows + columns / cluster) * element bytes / (L2 bandwidth / multiprocessors)
 
-A block fetches its tiles from L2, each pixel once for each tap. That bounds the time of narrow tiles, too: L2 is taken
-for twice as fast as the memory.
+A block fetches its tiles from L2, each pixel once for each tap, which bounds the time of narrow tiles. L2 is taken for
+twice as fast as the memory.
 """
 
 from dataclasses import dataclass
@@ -204,9 +205,10 @@ def microseconds(conv: Convolution, tile: Tile, splits: int, num_processors: int
     rate = table.rates[conv.inputs] * share
     rows = tile.m // tile.cluster
     waves = ceil_div(blocks, max(1, num_processors // tile.cluster))
-    time = max(waves * (table.latency_us + rows * tile.n * depth / rate), moved_bytes(conv) / table.bytes_per_us)
-    fetched = (2 if conv.inputs == "bf16" else 4) * blocks * depth * (tile.m + tile.n)
-    time = max(time, fetched / (L2_RATE * table.bytes_per_us))
+    fetched = (2 if conv.inputs == "bf16" else 4) * depth * (rows + tile.n / tile.cluster)
+    fetch = fetched * num_processors / (L2_RATE * table.bytes_per_us)
+    block = table.latency_us + max(rows * tile.n * depth / rate, fetch)
+    time = max(waves * block, moved_bytes(conv) / table.bytes_per_us)
     time += ((len(parts) or len(conv.classes())) - 1) * table.launch_us
     if splits > 1:
         shape: Shape = each[0]

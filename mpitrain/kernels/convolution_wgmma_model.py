@@ -1,0 +1,104 @@
+"""Predicted times of Hopper's convolutions, by wgmma and depthwise, from bytes and instruction counts: no measurement.
+
+    python -m mpitrain.kernels.convolution_wgmma_model      the tables of docs/benchmarks/gpu-predicted.md
+
+A tile takes the longer of its fetches from L2 and of its products with the epilogue after them, since both consumers
+work on one tile: the copy engine alone runs ahead.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .bench.cases import RESNET50
+from .convolution import KINDS, Convolution
+from .convolution_model import BYTES_PER_S, CLOCK_HZ, LAUNCH_S, PROCESSORS, SCHEDULERS, of_layer
+from .convolution_plan import choose_convolution, moved_bytes
+from .convolution_wgmma import parts_of
+from .gemm import Tile
+from .plan import ceil_div
+from .planner import read_table
+
+FMA_PER_CLOCK = 2048  # of a multiprocessor, bf16
+L2_PER_CLOCK = 32  # bytes: a product in tiles of 128 x 256 without clusters draws so much at 660 TFLOP/s (fast.cu)
+ROWS, TILE_K = 128, 64
+PIECE_INSTRUCTIONS = 112  # of a lane for 16 bytes of the result: as in gemm_wgmma's epilogue, inside of the matrix
+STRIP_INSTRUCTIONS = {"fp32": 360, "bf16": 401}  # depthwise 3 x 3, 4 lines of 4 channels: test_compile_depthwise.py
+DW_INSTRUCTIONS = {"fp32": 240, "bf16": 261}  # of a piece of 4 channels, 9 taps
+
+
+class Prediction(NamedTuple):
+    """The parts of a prediction in seconds, and the tile."""
+
+    tile: str
+    memory: float
+    l2: float
+    tensor: float
+    total: float
+
+
+def predict(conv: Convolution) -> Prediction:
+    """Return the predicted time of a convolution by conv2d_wgmma or conv2d_dw_wgmma."""
+    tile, splits = choose_convolution(conv, "sm_90a", PROCESSORS, read_table())
+    assert tile.is_persistent, f"{conv} is left to {tile.name}"
+    memory = moved_bytes(conv) / BYTES_PER_S
+    l2, tensor, launches = 0.0, 0.0, 0
+    busy = 0.0
+    for part in parts_of(conv):
+        shape = part.shape
+        pieces = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * splits
+        waves = ceil_div(pieces, PROCESSORS // tile.cluster)
+        fetch, multiply = _clocks(conv, tile, ceil_div(ceil_div(shape.k, TILE_K), splits))
+        l2 += waves * fetch / CLOCK_HZ
+        tensor += waves * multiply / CLOCK_HZ
+        busy += waves * max(fetch, multiply) / CLOCK_HZ
+        launches += 1
+    total = max(memory, busy) + LAUNCH_S * launches
+    if splits > 1:
+        shape = parts_of(conv)[0].shape
+        total += LAUNCH_S + 8 * splits * shape.m * shape.n / BYTES_PER_S
+    return Prediction(f"{tile.name}, K in {splits}" if splits > 1 else tile.name, memory, l2, tensor, total)
+
+
+def _clocks(conv: Convolution, tile: Tile, steps: int) -> tuple[float, float]:
+    """Return the clocks of a block for one tile: to fetch it from L2, and to multiply and write it."""
+    fetch = steps * 128 * (ROWS + tile.n / tile.cluster) / L2_PER_CLOCK
+    pieces = ROWS * tile.n * (2 if conv.outputs == "bf16" else 4) / 16 / 256  # of each of the consumers' lanes
+    write = pieces * PIECE_INSTRUCTIONS * 8 / SCHEDULERS
+    return fetch, steps * ROWS * tile.n * TILE_K / FMA_PER_CLOCK + write
+
+
+def rows(batch: int = 256) -> Iterator[str]:
+    """Yield the lines of the table of ResNet-50's layers that are not plain products and have more than 3 channels."""
+    times = " | ".join(f"{kind} (ms)" for kind in KINDS)
+    yield f"| layer | times | {times} | forward: memory, L2, tensor and epilogue (ms) | tiles |"
+    yield "|---|---|---|---|---|---|---|"
+    for layer in RESNET50:
+        convs = [of_layer(layer, kind, batch) for kind in KINDS]
+        if layer.i == 3 or convs[0].kernel == convs[0].stride == (1, 1):
+            continue
+        found = [predict(conv) for conv in convs]
+        parts = ", ".join(f"{1e3 * x:.3f}" for x in found[0][1:4])
+        tiles = "; ".join(each.tile.removeprefix("conv2d_wgmma_") for each in found)
+        yield (
+            f"| {layer.name} | {layer.layers} | "
+            + " | ".join([*(f"{1e3 * each.total:.3f}" for each in found), parts, tiles])
+            + " |"
+        )
+
+
+def depthwise_rows(batch: int = 256, size: int = 56, channels: int = 128) -> Iterator[str]:
+    """Yield the lines of the table of a depthwise 3 x 3 with stride 1."""
+    elements = batch * size * size * channels
+    yield "| type | y or dx: memory, issue (ms) | dw: memory, issue (ms) |"
+    yield "|---|---|---|"
+    for kind, each in (("fp32", 4), ("bf16", 2)):
+        memory = 2 * each * elements / BYTES_PER_S
+        issue = [
+            n * elements / 32 / (SCHEDULERS * PROCESSORS * CLOCK_HZ)
+            for n in (STRIP_INSTRUCTIONS[kind] / 16, DW_INSTRUCTIONS[kind] / 4)
+        ]
+        yield f"| {kind} | {1e3 * memory:.3f}, {1e3 * issue[0]:.3f} | {1e3 * memory:.3f}, {1e3 * issue[1]:.3f} |"
+
+
+if __name__ == "__main__":
+    print("\n".join([*rows(), "", *depthwise_rows()]))
