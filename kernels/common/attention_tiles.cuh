@@ -81,23 +81,26 @@ class TileLoader {
     const int lane = threadIdx.x % LANES, row = threadIdx.x / LANES;
     if (THREADS / LANES > ROWS && row >= ROWS) return;
     unsigned char* const to = tile + row * PITCH + lane * 16;
-    if (aligned_) {
+    if (aligned_ && first >= 0 && first + ROWS <= tokens_.count) {
+      const Element* from = tokens_.at + further + (long long)(first + row) * tokens_.apart + lane * CHUNK;
 #pragma unroll
-      for (int i = 0; i < PASSES; i++) {
-        const Element* from = row_at(first + row + i * ROWS_AT_ONCE) + further + lane * CHUNK;
+      for (int i = 0; i < PASSES; i++, from += (long long)ROWS_AT_ONCE * tokens_.apart)
 #pragma unroll
         for (int j = 0; j < CHUNKS; j++)
-          copy16_async(to + i * ROWS_AT_ONCE * PITCH + j * LANES * 16, from + (inside(j) ? j * LANES * CHUNK : 0),
+          copy16_async(to + i * ROWS_AT_ONCE * PITCH + j * LANES * 16, from + j * LANES * CHUNK,
                        inside(j) * int(sizeof(Element)));
-      }
       return;
     }
 #pragma unroll 1  // it is rare, so small code is all it needs
     for (int i = 0; i < PASSES * CHUNKS; i++) {
-      const int pass = i / CHUNKS, j = i % CHUNKS;
-      const Element* from = row_at(first + row + pass * ROWS_AT_ONCE) + further + (lane + j * LANES) * CHUNK;
-      store<CHUNK>(reinterpret_cast<Element*>(to + pass * ROWS_AT_ONCE * PITCH + j * LANES * 16),
-                   load<CHUNK>(from, inside(j), false), CHUNK, true);
+      const int pass = i / CHUNKS, j = i % CHUNKS, token = first + row + pass * ROWS_AT_ONCE;
+      const Element* from = tokens_.at + further + (long long)min(max(token, 0), tokens_.count - 1) * tokens_.apart;
+      unsigned char* const at = to + pass * ROWS_AT_ONCE * PITCH + j * LANES * 16;
+      from += inside(j) ? (lane + j * LANES) * CHUNK : 0;
+      if (aligned_)
+        copy16_async(at, from, inside(j) * int(sizeof(Element)));
+      else
+        store<CHUNK>(reinterpret_cast<Element*>(at), load<CHUNK>(from, inside(j), false), CHUNK, true);
     }
   }
 
@@ -111,9 +114,6 @@ class TileLoader {
   const Tokens tokens_;
   const bool aligned_;
 
-  __device__ __forceinline__ const Element* row_at(int token) const {
-    return tokens_.at + (long long)min(max(token, 0), tokens_.count - 1) * tokens_.apart;
-  }
   // Numbers of the head in chunk j of this thread.
   __device__ __forceinline__ int inside(int j) const {
     return max(0, min(CHUNK, tokens_.size - int(threadIdx.x % LANES + j * LANES) * CHUNK));

@@ -42,6 +42,7 @@ def on_a_gpu(names: str, *files: str) -> tuple[str, ...]:
     return (*(f"tests/gpu/{file}.py" for file in files), "-m", "gpu", "-k", names)
 
 
+ATTENTION = "test_attention", "test_attention_fused", "test_attention_decode"
 SANITIZED = "test_random_shapes or test_layers or test_elementwise or test_compress or 129"  # some of all: it is slow
 STAGES = (
     Stage(
@@ -63,13 +64,13 @@ STAGES = (
     Stage(
         "kernels",
         "all other kernels are right",
-        tuple(f"{KERNELS}/test_{name}.py" for name in ("elementwise", "layers", "compress")),
+        tuple(f"{KERNELS}/test_{name}.py" for name in ("elementwise", "layers", "attention", "compress")),
         2,
     ),
     Stage(
         "layers",
         "every layer, attention and the convolutions of ResNet-50 are right, forward and backward",
-        on_a_gpu("layers or attention or resnet50", "test_everywhere", "test_attention", "test_resnet50"),
+        on_a_gpu("layers or attention or resnet50", "test_everywhere", *ATTENTION, "test_resnet50"),
         3,
     ),
     Stage(

@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpitrain.kernels.attention import DKDV, DQ, FORWARD, Tile
+from mpitrain.kernels.attention import DECODE_THREADS, DKDV, DQ, FORWARD, Tile, decoding
+from mpitrain.kernels.plan import Launch
 from mpitrain.ops import OPS
 from mpitrain.ops.attention import Block, place_of
 from mpitrain.ops.cuda.attention_record import Mask, attention_record
 from mpitrain.ops.dropout import Masks
 from tests.kernels import cpu
-from tests.kernels.arrays import NULL, Elements, launch
+from tests.kernels.arrays import NULL, Elements, i32
 
 RESULTS = ("y", "log_sum_exp", "dq", "dk", "dv")
 TOLERANCE = {0: 4e-3, 1: 2.5e-2}  # of tf32 and bf16 factors, by ELEMENT_BF16
@@ -108,11 +109,14 @@ class Inputs:
         masks = [x for x in (*self.mask[1:3], getattr(self, "counters", None)) if x is not None]
         return [*self.arrays.values(), self.log_sum_exp, self.delta, *masks]
 
-    def launch(self, kernels: cpu.Kernels, name: str, tile: Tile, rows: int, heads: int, seed: int = 0) -> None:
+    def run(self, kernels: cpu.Kernels, name: str, plan: Launch, *more: np.ndarray, seed: int = 0) -> None:
+        """Launch a kernel that takes the record, and ``more`` arguments."""
+        how = {"grid": plan.grid, "block": plan.block, "shared_bytes": plan.shared_bytes, "seed": seed}
+        kernels.launch(name, arguments=[self.record(), *more], memory=self.memory, **how)
+
+    def run_tiles(self, kernels: cpu.Kernels, name: str, tile: Tile, rows: int, heads: int, seed: int = 0) -> None:
         """Launch a kernel over tiles of ``rows`` tokens."""
-        grid = tile.blocks(rows, heads * self.case.samples)
-        how = {"block": (tile.threads, 1, 1), "shared_bytes": tile.shared_bytes, "seed": seed, "memory": self.memory}
-        kernels.launch(name, grid=(grid, 1, 1), arguments=[self.record()], **how)
+        self.run(kernels, name, tile.launch(rows, heads * self.case.samples), seed=seed)
 
     def expected(self) -> dict[str, np.ndarray]:
         """Return all results of the NumPy functions; delta too."""
@@ -140,7 +144,7 @@ def forward(build: Callable[..., cpu.Kernels], case: Case, bf16: int, seed: int 
     inputs = Inputs(case, bf16, seed)
     tile = FORWARD.tile(case.size, bf16, bool(case.dropout))
     kernels = build(FORWARD.file, **tile.macros)
-    inputs.launch(kernels, FORWARD.name, tile, case.queries, case.heads, order or seed)
+    inputs.run_tiles(kernels, FORWARD.name, tile, case.queries, case.heads, order or seed)
     return inputs
 
 
@@ -148,9 +152,24 @@ def backward(build: Callable[..., cpu.Kernels], inputs: Inputs, seed: int = 0) -
     """Run the backward kernels on the results of ``forward``."""
     case, bf16 = inputs.case, inputs.elements.bf16
     kernels = build("attention_delta.cu", ELEMENT_BF16=bf16)
-    launch(kernels, "attention_delta", inputs.record(), NULL, grid=(1, 2, case.samples), block=(64, 2), seed=seed)
+    inputs.run(kernels, "attention_delta", Launch((1, 2, case.samples), (64, 2, 1)), NULL, seed=seed)
     tile = DQ.tile(case.size, bf16, bool(case.dropout))
-    inputs.launch(build(DQ.file, **tile.macros), DQ.name, tile, case.queries, case.heads, seed)
+    inputs.run_tiles(build(DQ.file, **tile.macros), DQ.name, tile, case.queries, case.heads, seed)
     tile = DKDV.tile(case.size, bf16, bool(case.dropout))
     rows, heads = case.keys + (case.key % 16 if case.dropout else 0), case.heads // case.group
-    inputs.launch(build(DKDV.file, **tile.macros), DKDV.name, tile, rows, heads, seed)
+    inputs.run_tiles(build(DKDV.file, **tile.macros), DKDV.name, tile, rows, heads, seed)
+
+
+def decode(build: Callable[..., cpu.Kernels], case: Case, bf16: int, seed: int = 0, num_processors: int = 1) -> Inputs:
+    """Run the kernels for few queries."""
+    inputs = Inputs(case, bf16, seed)
+    rows, matrices = case.group * case.queries, case.samples * case.heads // case.group
+    plan = decoding(rows, matrices, case.keys, case.size, bool(bf16), num_processors)
+    kernels = build(plan.decode.file, **dict(plan.decode.macros))
+    partials = inputs.statistics.room(plan.parts, inputs.log_sum_exp.size, case.size + 1)
+    parts = i32(plan.parts)
+    blocks = Launch((plan.blocks, 1, 1), (DECODE_THREADS, 1, 1))
+    inputs.run(kernels, "attention_decode", blocks, partials, parts, i32(plan.keys_of_part), seed=seed)
+    if plan.parts > 1:
+        inputs.run(kernels, "attention_merge", Launch((1, 2, case.samples), (32, 2, 1)), partials, parts, seed=seed)
+    return inputs

@@ -17,7 +17,7 @@ from mpitrain.device import Im2colMap, TensorMap
 from mpitrain.kernels.kernel import SOURCES, kernel
 from mpitrain.kernels.launch import launch
 from mpitrain.kernels.plan import Launch
-from tests.kernels import cpu, gemm, products
+from tests.kernels import cpu, gemm
 
 ALIGNMENT = 1024  # what addresses are equal to, modulo this, on both sides
 
@@ -85,12 +85,7 @@ class Kernels:
             return np.array(buffers.address(argument.ctypes.data) if argument.nbytes else 0, np.uint64)
         if argument.dtype == gemm.TENSOR_MAP:
             return self._device.tensor_map(self._planned(argument, buffers))
-        if argument.dtype != products.ARGUMENTS:
-            return argument
-        record = argument.copy()
-        for name in products.POINTERS:
-            record[name] = buffers.address(int(record[name]))
-        return record
+        return _translated(argument, buffers)
 
     def _planned(self, shim_map: np.ndarray, buffers: Buffers) -> TensorMap | Im2colMap:
         """Return the map for the device; where there is nothing to read, the driver still requires one element."""
@@ -107,6 +102,17 @@ class Kernels:
 def build(device: Any, name: str, folder: Path = SOURCES, **macros: int) -> Kernels:
     """Return the kernels of folder/name; they are compiled when they are launched."""
     return Kernels(device, Path(folder, name) if folder != SOURCES else Path(name), macros)
+
+
+def _translated(argument: np.ndarray, buffers: Buffers) -> np.ndarray:
+    """Return a number as it is, and a record with the device's addresses: its numbers of 64 bits without sign."""
+    record = argument.copy()
+    for name in argument.dtype.names or ():
+        if argument.dtype[name] == np.uint64:
+            record[name] = buffers.address(int(record[name]))
+        elif argument.dtype[name].names:
+            record[name] = _translated(record[name], buffers)
+    return record
 
 
 def _root(array: np.ndarray) -> np.ndarray:
