@@ -22,7 +22,7 @@ LAUNCH_S = 2e-6
 STEP = 64  # of k
 STEP_INSTRUCTIONS = 70  # of a warp, in one step, at most
 EPILOGUE_INSTRUCTIONS = {"none": 570, "gelu_tanh": 1400, "gelu_tanh_gradient": 1940}
-"""Of a warp, for 16 x 256 elements; that of gelu_tanh with pre is an estimate: its machine code has jumps backwards."""
+"""Instructions that a warp executes for 16 x 256 elements; with pre (gelu_tanh), an estimate."""
 ROWS = 16 * 1024  # tokens of a step of GPT-2
 
 
