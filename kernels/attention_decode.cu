@@ -12,6 +12,7 @@
 // 16 streams of lanes every sixteenth, UNROLL keys at a time, each with sums of its own as in attention_mma.cu. In the
 // end the streams merge, and then the parts, both in their order: the same bits every time. Everything is computed in
 // fp32.
+#define ELEMENT_PIECE 4  // also in bf16: the lanes of a stream share a head evenly
 #include "common/attention.cuh"
 #include "common/elements.cuh"
 #include "common/exp2.cuh"

@@ -1,4 +1,4 @@
-// Loops over arrays, a piece of 4 elements at a time. ELEMENT_BF16: activations and their gradients are
+// Loops over arrays, a piece of 16 bytes at a time: 4 floats, 8 bf16. ELEMENT_BF16: activations and their gradients are
 // 0: float, 1: bf16. Parameters, statistics and sums are float always.
 #pragma once
 #include "numbers.cuh"
@@ -9,7 +9,11 @@
 #endif
 using Element = FloatOrBf16<ELEMENT_BF16>::Type;
 
-constexpr int PIECE = 4;
+// A file whose threads keep many pieces in registers defines less before it includes this.
+#ifndef ELEMENT_PIECE
+#define ELEMENT_PIECE (16 / sizeof(Element))
+#endif
+constexpr int PIECE = ELEMENT_PIECE;
 
 // body(first, count) for each piece of n elements that is this thread's; any one-dimensional grid.
 template <class Body>
@@ -30,6 +34,23 @@ template <class Body>
 __device__ __forceinline__ void for_each_down(int n, Body body) {
   for (unsigned i = blockIdx.y * blockDim.y + threadIdx.y; i < unsigned(n); i += gridDim.y * blockDim.y) body(int(i));
 }
+// The same with `several` items at a time: write(i, read(i)), all of them read before the first is written, since a
+// thread with many registers needs more than one load under way.
+template <int several, class Read, class Write>
+__device__ __forceinline__ void for_each_down(int n, Read read, Write write) {
+  const unsigned apart = gridDim.y * blockDim.y;
+  unsigned i = blockIdx.y * blockDim.y + threadIdx.y;
+#pragma unroll 1
+  for (; i + (several - 1) * apart < unsigned(n); i += several * apart) {
+    decltype(read(0)) items[several];
+#pragma unroll
+    for (int j = 0; j < several; j++) items[j] = read(int(i + j * apart));
+#pragma unroll
+    for (int j = 0; j < several; j++) write(int(i + j * apart), items[j]);
+  }
+#pragma unroll 1
+  for (; i < unsigned(n); i += apart) write(int(i), read(int(i)));
+}
 template <class Body>
 __device__ __forceinline__ void for_each_layer(int n, Body body) {
   for (unsigned i = blockIdx.z; i < unsigned(n); i += gridDim.z) body(int(i));
@@ -40,12 +61,36 @@ __device__ __forceinline__ bool piece_aligned(const T* array) {
   return rows_aligned<PIECE>(array, 0);
 }
 
+// The numbers in the type Out; two at a time in bf16, which is one instruction.
+template <class Out>
+struct Rounded {
+  template <int N>
+  static __device__ __forceinline__ Vec<Out, N> from(const Vec<float, N>& x) {
+    return x;
+  }
+};
+template <>
+struct Rounded<bf16> {
+  template <int N>
+  static __device__ __forceinline__ Vec<bf16, N> from(const Vec<float, N>& x) {
+    static_assert(N % 2 == 0, "pairs");
+    Vec<bf16, N> y;
+#pragma unroll
+    for (int i = 0; i < N; i += 2) {
+      const unsigned pair = to_bf16_pair(x.at[i], x.at[i + 1]);
+      y.at[i].bits = static_cast<unsigned short>(pair);
+      y.at[i + 1].bits = static_cast<unsigned short>(pair >> 16);
+    }
+    return y;
+  }
+};
+
 template <class Out, class F, class... In>
 __device__ __forceinline__ Vec<Out, PIECE> apply(F f, const In&... in) {
-  Vec<Out, PIECE> y;
+  Vec<float, PIECE> y;
 #pragma unroll
-  for (int i = 0; i < PIECE; i++) y.at[i] = Convert<Out>::from(f(to_float(in.at[i])...));
-  return y;
+  for (int i = 0; i < PIECE; i++) y.at[i] = f(to_float(in.at[i])...);
+  return Rounded<Out>::from(y);
 }
 
 // out = f(in...), element by element; out may be one of them.

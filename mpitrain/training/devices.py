@@ -56,6 +56,18 @@ def use_device(device: Device, world: World, *, offers_nccl: bool = False) -> No
     world.use_staging(staging, offers_nccl=offers_nccl)
 
 
+def choose_activations(device: Device, mesh: Mesh, world: World) -> None:
+    """Keep activations in fp32 where ranks send them to each other, perhaps from a GPU to a CPU."""
+    if device is CPU:
+        return
+    device.fp32_activations = any(size > 1 for axis, size in mesh.sizes.items() if axis != "data")
+    if device.fp32_activations and device.precision == "bf16":
+        world.notes.append(
+            "activations stay in fp32, since ranks have parts of the model or of the samples: bf16 is the precision of "
+            "products alone"
+        )
+
+
 def use_devices_in(mesh: Mesh, world: World) -> None:
     """Let the groups of a mesh send buffers as those of the world are sent (collective)."""
     ranks = world.group("data")

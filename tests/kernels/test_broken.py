@@ -179,7 +179,7 @@ def test_broken_sum_is_found():
         "reduce.cu", lambda whole: whole.replace("  __syncthreads();\n  if (warp == 0)", "  if (warp == 0)")
     )
     x, out = np.ones((100, 128), np.float32), np.zeros(128, np.float32)
-    launch(broken, "column_sum", x, out, i32(100), i32(128), i32(100), i32(0), grid=1)
+    launch(broken, "column_sum", x, out, i32(100), i32(128), i32(128), i32(100), i32(0), grid=1)
     assert not (out == 100).all()
 
 
@@ -215,6 +215,8 @@ def test_broken_rounding_is_found(text):
         ("  __syncthreads();\n  if (warp == 0)", "  if (warp == 0)"),
         ("apart * apart * count * part", "apart * apart * part"),
         ("mean[i] += apart * part;\n      squares[i] += other", "squares[i] += other"),
+        ("squares[i] += own + apart", "squares[i] += apart"),
+        ("part = TOGETHER / both", "part = 1 / both"),
     ],
 )
 def test_broken_moments_are_found(right, wrong):

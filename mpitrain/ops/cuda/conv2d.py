@@ -35,6 +35,8 @@ def conv2d_db(dy: Any, db: Any, accumulate: bool) -> None:
 @ops.conv2d.cuda
 def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
     """One launch, with the bias in its epilogue."""
+    if is_bf16(y):
+        x = bf16_of(x, "images")  # samples that are fp32 still
     if depthwise.covers(plan, w, x, y):
         depthwise.forward(x, w, b, y, plan.forward_plan.window)
         return True
@@ -50,6 +52,8 @@ def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
 @ops.conv2d_dw.cuda
 def conv2d_dw(x: Any, dy: Any, dw: Any, plan: ops.Conv2dPlan, accumulate: bool) -> bool:
     """One launch over parts of all pixels, and one that adds the parts in order."""
+    if is_bf16(dy):
+        x = bf16_of(x, "images")
     if depthwise.covers(plan, dw, x, dy):
         depthwise.dw(x, dy, dw, plan.forward_plan.window, accumulate)
         return True

@@ -57,7 +57,7 @@ def elements_fit(*arrays: Any) -> bool:
 def bf16_of(weights: Any, name: str) -> Any:
     """Return fp32 ``weights`` in bf16, for a product: the arena's copy of them, else rounded into working memory.
 
-    What is bf16 already is returned as it is.
+    What is bf16 already is returned as it is. Other factors may be given, too: samples in fp32.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from ...parallel.divide import check as check_division
 from ...parallel.divide import divide, options_of
 from ...parallel.division import Division
 from ...parallel.roles import Roles
-from ..devices import use_devices_in
+from ..devices import choose_activations, use_devices_in
 from .pipeline import PipelineSetup, open_pipeline, recompute
 from .row_gradients import keep_rows
 
@@ -47,6 +47,7 @@ def place_model(
     AgreedError
         On all ranks, if the mesh cannot divide the model.
     """
+    choose_activations(device, mesh, world)
     roles, pipeline, division, whole = Roles(mesh), None, None, ModelTable.of(model)
     if roles.divides_layers:
         with world.together():
