@@ -108,17 +108,19 @@ class TileLoader {
 
   // Round what this thread has copied to a tile to tf32, when it has arrived: each number once, where it is read often.
   __device__ __forceinline__ void round(unsigned char* tile) const {
-    const int lane = threadIdx.x % LANES, row = threadIdx.x / LANES;
-    if (sizeof(Element) != 4 || (THREADS / LANES > ROWS && row >= ROWS)) return;
+    if constexpr (sizeof(Element) == 4) {
+      const int lane = threadIdx.x % LANES, row = threadIdx.x / LANES;
+      if (THREADS / LANES > ROWS && row >= ROWS) return;
 #pragma unroll
-    for (int i = 0; i < PASSES * CHUNKS; i++) {
-      const int pass = i / CHUNKS, j = i % CHUNKS;
-      auto* const at = reinterpret_cast<Vec<unsigned, 4>*>(tile + (row + pass * ROWS_AT_ONCE) * PITCH +
-                                                           (lane + j * LANES) * 16);
-      Vec<unsigned, 4> chunk = *at;
+      for (int i = 0; i < PASSES * CHUNKS; i++) {
+        const int pass = i / CHUNKS, j = i % CHUNKS;
+        auto* const at = reinterpret_cast<Vec<unsigned, 4>*>(tile + (row + pass * ROWS_AT_ONCE) * PITCH +
+                                                             (lane + j * LANES) * 16);
+        Vec<unsigned, 4> chunk = *at;
 #pragma unroll
-      for (int e = 0; e < 4; e++) chunk.at[e] = to_tf32(chunk.at[e]);
-      *at = chunk;
+        for (int e = 0; e < 4; e++) chunk.at[e] = to_tf32(chunk.at[e]);
+        *at = chunk;
+      }
     }
   }
 
