@@ -42,10 +42,10 @@ class MachineCode:
         """Return the number of instructions of these kinds."""
         return sum(count for opcode, count in self.counts.items() if opcode.startswith(prefixes))
 
-    def turn(self, core: str, wanted: str, without: str = "none") -> Counter:
+    def turn(self, core: str, wanted: str | tuple[str, ...], without: str = "none", around: int = 0) -> Counter:
         """Return what a thread executes in one turn of the smallest loop around ``core`` (a loop within it: once).
 
-        Loops with instructions ``without`` are not meant.
+        Loops with instructions ``without`` are not meant. ``around`` 1: of the smallest loop around that loop.
 
         Of the ways through it, this is the shortest of those that meet ``wanted`` most often.
         """
@@ -53,7 +53,11 @@ class MachineCode:
         is_other = [opcode.startswith(without) for opcode in self.opcodes]
         loops = [(first, last) for first, last in self._loops() if any(is_core[first:last])]
         loops = [(first, last) for first, last in loops if not any(is_other[first:last])]
-        return self._way(*min(loops, key=lambda loop: loop[1] - loop[0]), wanted)
+        first, last = min(loops, key=lambda loop: loop[1] - loop[0])
+        for _ in range(around):
+            wider = [loop for loop in loops if loop[0] < first and loop[1] >= last]
+            first, last = min(wider, key=lambda loop: loop[1] - loop[0])
+        return self._way(first, last, wanted)
 
     def turns(self, **wanted: int | None) -> list[Counter]:
         """Return a turn of each loop that has so many instructions of these kinds: LDG=4, LDG_E_128=4; any of None.
