@@ -371,6 +371,13 @@ def test_other_refusals(capfd, tmp_path, monkeypatch):
     assert (code, err) == (2, f"mpitrain: {tmp_path}/none.cu cannot be read: No such file or directory\n")
     assert run(capfd)[0] == 2
     assert run(capfd, STARTERS[0], "--seeds", 0)[0] == 2
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MPITRAIN_KERNELS", str(tmp_path / "file"))
+    code, _, err = run(capfd, STARTERS[0])
+    assert (code, err) == (
+        2,
+        f"mpitrain: the lab cannot be kept in {tmp_path}/file: Not a directory; set MPITRAIN_KERNELS\n",
+    )
     monkeypatch.setenv("PATH", str(tmp_path))
     code, _, err = run(capfd, STARTERS[0])
     assert code == 2
