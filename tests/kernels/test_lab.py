@@ -63,6 +63,9 @@ def line_of(report, text):
 def test_no_fault_in_a_rung(path):
     report = examine(path)
     assert report.passed, [fault.title for fault in report.faults]
+    rows = dict(re.findall(r"^\| (\d) \| (\S+ \| \S+) \| [\d.]+ \|$", (cpu.ROOT / "docs/kernels.md").read_text(), re.M))
+    bound = report.counts.bounds()[0]
+    assert rows[path.stem[len("gemm_0")]] == f"{percent(bound.by_units)} | {percent(bound.by_merged)}"
 
 
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
