@@ -91,6 +91,20 @@ left, right, out = np.ones((70, 5), np.float32), np.ones((5, 33), np.float32), n
 launch(cpu.build("thin_product.cu"), "thin_product", left, right, out, i32(70), i32(5), i32(33), i32(1), grid=(1, 2))
 launch(cpu.build("basis.cu"), "restart_columns", columns, columns.copy(), i32(1500), i32(3), grid=3)
 """
+CONVOLUTIONS = """
+import numpy as np
+from tests.kernels import convolutions
+from tests.kernels.convolutions import Case, each_kind, geometries, of, run
+convolutions.Elements.room = lambda self, *shape, dtype=None: np.zeros(shape, dtype or self.dtype)
+tile = {"TILE_M": 64, "TILE_N": 64, "WARP_M": 32, "WARP_N": 32}
+wide = of("forward", 1, (9, 11), 24, 70, (3, 3), (2, 2), (1, 1))
+for conv in each_kind([*geometries(1)[1:6], wide]):
+    run(Case(conv, bias=True, beta=1.0, part=64 if conv.kind == "dw" else 0), TILE_K=8, **tile)
+for inputs in ("bf16", "tf32"):
+    for conv in each_kind([geometries(8)[1], geometries(3)[4], wide], inputs=inputs):
+        run(Case(conv, "conv2d_mma", part=64 if conv.kind == "dw" else 0), STAGES=3, **tile)
+run(Case(wide, moments=True), TILE_K=8, **tile)
+"""
 BEYOND_SHARED = """
 from tests.kernels import cpu, ladder
 edit = lambda text: text.replace("a_tile[a_y][a_x] = ", "a_tile[a_y][a_x + (a_y == TILE_M - 1)] = ")
@@ -116,8 +130,9 @@ def run(program: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # it builds a dozen kernels
-def test_kernels_stay_inside():
-    done = run(RUN_ALL)
+@pytest.mark.parametrize("program", [RUN_ALL, CONVOLUTIONS], ids=["all", "convolutions"])
+def test_kernels_stay_inside(program):
+    done = run(program)
     assert done.returncode == 0, done.stderr
 
 

@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
+from mpitrain.kernels.convolution import Convolution, record_of
+from mpitrain.kernels.convolution_launch import Operands, gemm_record
+from mpitrain.kernels.convolution_plan import covers, make_plan
 from mpitrain.kernels.divide import MOST, divide_record, fast_divide
+from mpitrain.kernels.gemm import Tile
 from mpitrain.ops import OPS
+from mpitrain.ops.conv2d import plan_conv2d
 from mpitrain.ops.cuda.launch import window_record
 from mpitrain.ops.window import Window
 from tests.kernels import cpu
@@ -134,6 +139,38 @@ def test_pools_of_large_tensors(sparse, size):
     launch(pool, "mean_pool_dx", x, y, f32(1 / 9), record, **end)
     OPS["mean_pool_dx"].numpy(values, WINDOW, expected)
     check_end(value(corner(y)), expected)
+
+
+def last_tile(text):
+    last = "(gemm.m + TILE_M - 1) / TILE_M * ((gemm.n + TILE_N - 1) / TILE_N) - 1"
+    return text.replace("(blockIdx.x, gemm.m, gemm.n)", f"({last}, gemm.m, gemm.n)")
+
+
+@cpu.needs_gxx
+@pytest.mark.shim
+@pytest.mark.parametrize("kind", ["forward", "dx"])
+@pytest.mark.parametrize("size", [SIZES["many images"], (3, 15_000, 15_008, 4)], ids=["many images", "large images"])
+def test_convolutions_of_large_tensors(sparse, size, kind):
+    """The last block alone: the last pixels of the last image, with 4 channels and 4 outputs."""
+    images, height, width, channels = size
+    conv = Convolution(kind, images, (height, width), channels, channels, (3, 3), (1, 1), (1, 1))
+    assert covers(conv)
+    assert images * height * width % 64 == 0, "the last block has whole rows"
+    x, y = (sparse(*size, dtype=np.float32) for _ in range(2))
+    assert x.size > 2**31
+    w = np.random.default_rng(0).integers(-3, 4, (3, 3, channels, channels)).astype(np.float32)
+    corner(x)[...] = values = np.random.default_rng(1).integers(-8, 9, corner(x).shape)
+    made = make_plan(conv, Tile("conv2d_simt", 64, 64, 32, 32), 1)
+    record = gemm_record(made, conv, 0, Operands(x.ctypes.data, w.ctypes.data, y.ctypes.data))
+    kernels = cpu.build("conv2d_simt.cu", last_tile, **dict(made.kernel.macros))
+    argument = record_of(record, conv, made.launches[0][0])
+    kernels.launch("conv2d_simt", grid=(1, 1, 1), block=made.launches[0][1].block, arguments=[argument])
+    plan, expected = plan_conv2d(WINDOW, values.shape[1:3], 1, channels, channels), np.empty(values.shape)
+    if kind == "forward":
+        OPS["conv2d"].numpy(values.astype(np.float64), w.astype(np.float64), None, expected, plan)
+    else:
+        OPS["conv2d_dx"].numpy(values.astype(np.float64), w.astype(np.float64), expected, plan)
+    check_end(corner(y), expected)
 
 
 @cpu.needs_gxx
