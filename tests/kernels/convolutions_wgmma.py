@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mpitrain.device import join_maps
 from mpitrain.kernels.convolution import KINDS, Convolution, record_of
 from mpitrain.kernels.convolution_wgmma import SLAB, TILES, Part, built_for, parts_of
 from mpitrain.kernels.gemm import Tile
@@ -65,7 +66,7 @@ def launch(case: Case, part: Part, tile: Tile, kernels: cpu.Kernels, arrays: Arr
         block=planned.block,
         shared_bytes=planned.shared_bytes,
         arguments=[
-            gemm.shim_im2col_map(part.images_map(arrays.a.ctypes.data)),
+            join_maps([gemm.shim_im2col_map(each) for each in part.images_maps(arrays.a.ctypes.data)]),
             gemm.shim_map(factor.address, 2, factor.size, (2, *factor.strides), factor.box),
             record_of(product.tobytes(), case.conv, part.classes),
         ],

@@ -71,7 +71,7 @@ HOPPER = {
     "a wrong leading offset": (WGMMA, "K_CONTIGUOUS ? 1 : leading >> 4", "K_CONTIGUOUS ? 1 : leading >> 5"),
     "k advanced too little": (WGMMA, "A_STEP = A_K ? STEP_BYTES : STEP_BYTES / ELEMENT * ROW_BYTES",
                               "A_STEP = 16"),
-    "both consumers take the same rows": (WGMMA, "stages, at, steps, consumer * GROUP_M", "stages, at, steps, 0"),
+    "both consumers take the same rows": (WGMMA, "PING_PONG ? 0 : consumer * GROUP_M", "0"),
     "a factor transposed": (WGMMA, "wgmma<BF16, A_K", "wgmma<BF16, !A_K"),
     "half of B not sent": (PAIR, "(1 << CLUSTER) - 1)", "1 << rank)"),
     "a stage empty when this block is done with it": (PAIR, "readers * BLOCKS", "readers"),
