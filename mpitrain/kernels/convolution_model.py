@@ -2,8 +2,8 @@
 
     python -m mpitrain.kernels.convolution_model        the table of docs/benchmarks/gpu-predicted.md
 
-A block's time for one tile of k is the largest of its tensor cores', its schedulers' and that of its fetches from L2. Blocks that run at once fill
-the multiprocessors in waves; no launch is faster than x, w and y through the memory.
+A block's time for one tile of k is the largest of its tensor cores', its schedulers' and that of its fetches from L2.
+Blocks that run at once fill the multiprocessors in waves; no launch is faster than x, w and y through the memory.
 """
 
 from collections.abc import Iterator
