@@ -1,16 +1,18 @@
 // Attention of few queries, such as the next token of a text: it reads keys and values once, from a cache or anywhere
-// Shapes: q, y (N, H, S, D), k, v (N, Hk, T, D) of Element, any strides of samples, heads and tokens; log_sum_exp (N, H, S)
-//     float: struct Attention of common/attention.cuh. D up to HEAD. partials (parts, N H S, D + 1) float where parts > 1:
-//     results over the keys of each part, and their log_sum_exp
+// Shapes: q, y (N, H, S, D), k, v (N, Hk, T, D) of Element, any strides of samples, heads and tokens; log_sum_exp (N,
+//     H, S) float: struct Attention of common/attention.cuh. D up to HEAD. partials (parts, N H S, D + 1) float where
+//     parts > 1: results over the keys of each part, and their log_sum_exp
 // Launch: attention_decode: grid parts ceil(S H / Hk / ROWS) Hk N, block THREADS; attention_merge, where parts > 1:
 //     D x H S x N, any grid and block, z of the block 1
 // Roofline: a read of k and v; memory-bound, in fp32 up to some 10 queries of a group. Oracle: ops/attention.py.
 // Source: Dao et al. 2023, "Flash-Decoding for long-context inference"; Shazeer 2019, arXiv 1911.02150 (shared keys).
 //     Has not run on a GPU.
 //
-// A block has ROWS queries, of the heads that share a head of keys, and the keys of one part. Eight lanes take a key, 16
-// streams of lanes every sixteenth, UNROLL keys at a time, each with sums of its own as in attention_mma.cu. In the end the
-// streams merge, and then the parts, both in their order: the same bits every time. Everything is computed in fp32.
+// A block has ROWS queries, of the heads that share a head of keys, and the keys of one part. Eight lanes take a key,
+// 16 streams of lanes every sixteenth, UNROLL keys at a time, each with sums of its own as in attention_mma.cu. In the
+// end the streams merge, and then the parts, both in their order: the same bits every time. Everything is computed in
+// fp32.
+#define ELEMENT_PIECE 4  // also in bf16: the lanes of a stream share a head evenly
 #include "common/attention.cuh"
 #include "common/elements.cuh"
 #include "common/exp2.cuh"
@@ -68,9 +70,10 @@ attention_decode(const Attention<Element> attention, float* partials, int parts,
   const int chunks = (rows + ROWS - 1) / ROWS, chunk_number = blockIdx.x / parts, part = blockIdx.x % parts;
   const int matrix = chunk_number / chunks, first_row = chunk_number % chunks * ROWS;
   const int sample = matrix / kv_heads, kv_head = matrix % kv_heads, size = attention.size;
-  if (threadIdx.x < ROWS)
-    seen[threadIdx.x] =
-        keys_of_query(attention, sample, RowPlace(attention, kv_head, min(first_row + int(threadIdx.x), rows - 1)).query);
+  if (threadIdx.x < ROWS) {
+    const RowPlace place(attention, kv_head, min(first_row + int(threadIdx.x), rows - 1));
+    seen[threadIdx.x] = keys_of_query(attention, sample, place.query);
+  }
   __syncthreads();
 
   Interval range = seen[0];

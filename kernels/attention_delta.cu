@@ -1,7 +1,7 @@
 // What the gradient of attention needs of its result: delta = the sum of y dy over the numbers of a head
-// Shapes: y, dy (N, H, S, D) of Element, any strides of samples, heads and tokens; delta (N, H, S) float: struct Attention of
-//     common/attention.cuh. more (N, H, S) or null: log_sum_exp of more keys than those of y, whose own is log_sum_exp;
-//     then delta is multiplied by exp(log_sum_exp - more)
+// Shapes: y, dy (N, H, S, D) of Element, any strides of samples, heads and tokens; delta (N, H, S) float: struct
+//     Attention of common/attention.cuh. more (N, H, S) or null: log_sum_exp of more keys than those of y, whose own is
+//     log_sum_exp; then delta is multiplied by exp(log_sum_exp - more)
 // Launch: (8 H) x S x N: any grid of blocks of whole warps in x
 // Roofline: a read of y and dy; memory-bound. Oracle: ops/attention.py. Source: Dao et al. 2022, arXiv 2205.14135.
 //     Has not run on a GPU.
@@ -12,10 +12,15 @@
 
 constexpr int LANES = 8, NUMBERS = 16 / sizeof(Element);
 
-extern "C" __global__ void __launch_bounds__(256) attention_delta(const Attention<Element> attention, const float* more) {
-  const bool aligned = rows_aligned<NUMBERS>(attention.y, int((attention.of_y.token | attention.of_y.head) % NUMBERS)) &&
-                       rows_aligned<NUMBERS>(attention.dy, int((attention.of_dy.token | attention.of_dy.head) % NUMBERS)) &&
-                       (attention.of_y.sample | attention.of_dy.sample) % NUMBERS == 0;
+// Whether all rows can be read 16 bytes at a time.
+__device__ __forceinline__ bool aligned_to_numbers(const Element* array, const Apart& apart) {
+  return rows_aligned<NUMBERS>(array, int((apart.token | apart.head | apart.sample) % NUMBERS));
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+attention_delta(const Attention<Element> attention, const float* more) {
+  const bool aligned =
+      aligned_to_numbers(attention.y, attention.of_y) && aligned_to_numbers(attention.dy, attention.of_dy);
   for_each_layer(attention.samples, [&](int sample) {
     for_each_down(attention.queries, [&](int query) {
       const int across = (LANES * attention.heads + 31) / 32 * 32;  // whole warps, which exchange sums

@@ -1,17 +1,18 @@
 // Attention forward on tensor cores, sm_80 and later: y = softmax(scale q k^T) v, without scores in memory
 // Arch: sm_80
-// Shapes: q, y (N, H, S, D), k, v (N, Hk, T, D) of Element, any strides of samples, heads and tokens; log_sum_exp (N, H, S)
-//     float: struct Attention of common/attention.cuh. D up to HEAD. ELEMENT_BF16 0: float, multiplied as tf32
+// Shapes: q, y (N, H, S, D), k, v (N, Hk, T, D) of Element, any strides of samples, heads and tokens; log_sum_exp (N,
+//     H, S) float: struct Attention of common/attention.cuh. D up to HEAD. ELEMENT_BF16 0: float, multiplied as tf32
 // Launch: grid ceil(S / TILE_Q) H N, THREADS per block, SHARED_BYTES dynamic shared memory. TILE_Q = 4 WARP_ROWS
-// Roofline: 4 S T D operations a head, half of it where causal, for s (2 S + 2 T) D bytes, s = 4 or 2: compute-bound from
-//     some 300 tokens up. Exponentials are a second limit: 16 a clock and multiprocessor. Oracle: ops/attention.py.
+// Roofline: 4 S T D operations a head, half of it where causal, for s (2 S + 2 T) D bytes, s = 4 or 2: compute-bound
+//     from some 300 tokens up. Exponentials are a second limit: 16 a clock and multiprocessor. Oracle:
+//     ops/attention.py.
 // Source: Dao 2023, "FlashAttention-2", arXiv 2307.08691; Milakov and Gimelshein 2018, "Online normalizer calculation".
 //     Has not run on a GPU.
 //
 // A block has TILE_Q queries of a head, a warp WARP_ROWS of them, and goes through the keys they see, TILE_K at a time,
-// STAGES - 1 tiles of keys and values ahead. Scores and probabilities stay in registers: a warp keeps the largest score of
-// each row so far and the sum of exponentials against it, and rescales both and y when a larger one comes. The heads of a
-// sample follow each other, and the last queries, who see most keys, come first.
+// STAGES - 1 tiles of keys and values ahead. Scores and probabilities stay in registers: a warp keeps the largest score
+// of each row so far and the sum of exponentials against it, and rescales both and y when a larger one comes. The heads
+// of a sample follow each other, and the last queries, who see most keys, come first.
 #include "common/attention_masks.cuh"
 #include "common/attention_tiles.cuh"
 
@@ -81,7 +82,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma(const Att
   const Tokens values = tokens_of(attention, attention.v, attention.of_v, sample, kv_head, attention.keys);
   unsigned char* const stages = shared + TILE_Q * PITCH;
 
-  TileLoader<TILE_Q>(queries).fetch(shared, first_query);
+  const TileLoader<TILE_Q> q_loader(queries);
+  q_loader.fetch(shared, first_query);
   if (DROPS && threadIdx.x == 0) masks.set(attention, sample, head);
   if (threadIdx.x < TILE_Q)
     seen[threadIdx.x] = keys_of_query(attention, sample, min(first_query + int(threadIdx.x), last_query));
@@ -106,6 +108,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma(const Att
 #pragma unroll 1
   for (int tile = 0; tile < STAGES - 1; tile++) fetch(tile);
   copy_wait<STAGES - 2>();
+  q_loader.round(shared);
   __syncthreads();  // the queries have arrived
   const Lanes lanes;
   const Factor<SLABS, KEPT> q(shared, lanes, row);
@@ -113,10 +116,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma(const Att
   float y[SLABS][GROUPS][4] = {};
 
   for (int tile = 0; tile < num_tiles; tile++) {
+    unsigned char* const stage = stages + tile % STAGES * (2 * TILE_K * PITCH);
     copy_wait<STAGES - 2>();   // this thread's part of `tile` has arrived,
+    key_loader.round(stage);
+    value_loader.round(stage + TILE_K * PITCH);
     __syncthreads();           // and that of all threads, which are done with tile - 1,
     fetch(tile + STAGES - 1);  // so its stage is free
-    const unsigned char* stage = stages + tile % STAGES * (2 * TILE_K * PITCH);
     const int first = tiles.first + tile * TILE_K;
     if (sight.none(first, TILE_K)) continue;
     Scores scores;

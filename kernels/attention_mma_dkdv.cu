@@ -1,7 +1,8 @@
 // Attention backward on tensor cores, sm_80 and later: the gradients of keys and values
 // Arch: sm_80
-// Shapes: q, dy (N, H, S, D), k, v, dk, dv (N, Hk, T, D) of Element, any strides of samples, heads and tokens; log_sum_exp
-//     and delta (N, H, S) float: struct Attention of common/attention.cuh. D up to HEAD. ELEMENT_BF16 0: float, as tf32
+// Shapes: q, dy (N, H, S, D), k, v, dk, dv (N, Hk, T, D) of Element, any strides of samples, heads and tokens;
+//     log_sum_exp and delta (N, H, S) float: struct Attention of common/attention.cuh. D up to HEAD. ELEMENT_BF16 0:
+//     float, as tf32
 // Launch: grid ceil((T + key % 16) / TILE_K) Hk N, without DROPS ceil(T / TILE_K) Hk N; THREADS per block, SHARED_BYTES
 //     dynamic shared memory. TILE_K = 4 WARP_ROWS
 // Roofline: 8 S T D operations a head, half of it where causal; compute-bound. Oracle: ops/attention.py.
@@ -9,9 +10,9 @@
 //
 //     p = exp(scale q k^T - log_sum_exp),  dp = (dy v^T) m,  ds = p (dp - delta),  dv = (p m)^T dy,  dk = scale ds^T q
 //
-// A block has TILE_K keys of a head, and goes through the queries that see them, head after head of its group, in order:
-// each number of dk and dv is a sum that one warp makes, the same bits every time, without atomics. Scores are computed
-// transposed, keys in rows: so p^T and ds^T, in registers, are factors of the next products as they are.
+// A block has TILE_K keys of a head, and goes through the queries that see them, head after head of its group, in
+// order: each number of dk and dv is a sum that one warp makes, the same bits every time, without atomics. Scores are
+// computed transposed, keys in rows: so p^T and ds^T, in registers, are factors of the next products as they are.
 #include "common/attention_masks.cuh"
 #include "common/attention_tiles.cuh"
 
@@ -83,10 +84,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma_dkdv(cons
   const int sample = place.sample, kv_head = place.head, first_key = place.first() - shift;
   unsigned char *const values = shared + TILE_K * PITCH, *const stages = values + TILE_K * PITCH;
 
-  TileLoader<TILE_K>(tokens_of(attention, attention.k, attention.of_k, sample, kv_head, attention.keys))
-      .fetch(shared, first_key);
-  TileLoader<TILE_K>(tokens_of(attention, attention.v, attention.of_v, sample, kv_head, attention.keys))
-      .fetch(values, first_key);
+  const Tokens k_tokens = tokens_of(attention, attention.k, attention.of_k, sample, kv_head, attention.keys);
+  const Tokens v_tokens = tokens_of(attention, attention.v, attention.of_v, sample, kv_head, attention.keys);
+  const TileLoader<TILE_K> k_loader(k_tokens), v_loader(v_tokens);
+  k_loader.fetch(shared, first_key);
+  v_loader.fetch(values, first_key);
   const int last_present = min(first_key + TILE_K, keys_in_row(attention, sample)) - 1;
   if (threadIdx.x == 0) {
     tiles = {0, 0};
@@ -114,7 +116,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma_dkdv(cons
       dy_loader.fetch(stage + TILE_Q * PITCH, next_first, next_head * attention.of_dy.head);
       if (threadIdx.x < 2 * TILE_Q)
         copy4_async(stage + 2 * TILE_Q * PITCH + 4 * threadIdx.x,
-                    (threadIdx.x < TILE_Q ? attention.log_sum_exp : attention.delta) + statistics_of(attention, sample, first_head + next_head) +
+                    (threadIdx.x < TILE_Q ? attention.log_sum_exp : attention.delta) +
+                        statistics_of(attention, sample, first_head + next_head) +
                         min(next_first + int(threadIdx.x % TILE_Q), attention.queries - 1));
       next_first += TILE_Q;
       if (next_first == tiles.past) next_head++, next_first = tiles.first;
@@ -124,6 +127,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma_dkdv(cons
 #pragma unroll 1
   for (int number = 0; number < STAGES - 1; number++) fetch(number);
   copy_wait<STAGES - 2>();
+  k_loader.round(shared);
+  v_loader.round(values);
   __syncthreads();  // keys and values have arrived
   const Lanes lanes;
   const Factor<SLABS, KEPT> k(shared, lanes, row), v(values, lanes, row);
@@ -132,16 +137,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma_dkdv(cons
 
   int head = 0, first = tiles.first;
   for (int number = 0; number < total; number++) {
+    unsigned char *const stage = stages + number % STAGES * STAGE_BYTES, *const dy = stage + TILE_Q * PITCH;
     copy_wait<STAGES - 2>();     // this thread's part of the tile has arrived,
+    q_loader.round(stage);
+    dy_loader.round(dy);
     __syncthreads();             // and that of all threads, which are done with the one before,
     fetch(number + STAGES - 1);  // so its stage is free
-    const unsigned char *stage = stages + number % STAGES * STAGE_BYTES, *dy = stage + TILE_Q * PITCH;
     const float* logs = reinterpret_cast<const float*>(dy + TILE_Q * PITCH);
     if (!sight.none(first, TILE_Q)) {
       Sums p, ds;
       multiply_rows(p, k, stage, lanes);
-      multiply_rows(ds, v, dy, lanes);
       if (!sight.all(first, TILE_Q)) hide(p, sight, first);
+      multiply_rows(ds, v, dy, lanes);
       slopes_of_scores(p, ds, logs, logs + TILE_Q, scale, kept_scale, masks,
                        head * attention.dropout.matrix_apart + first, (first_key + shift + row) / TICK);
       add_weighted(dv, p, dy, lanes);

@@ -1,15 +1,16 @@
 // Attention backward on tensor cores, sm_80 and later: the gradient of the queries
 // Arch: sm_80
-// Shapes: q, dy, dq (N, H, S, D), k, v (N, Hk, T, D) of Element, any strides of samples, heads and tokens; log_sum_exp and
-//     delta (N, H, S) float: struct Attention of common/attention.cuh. D up to HEAD. ELEMENT_BF16 0: float, as tf32
+// Shapes: q, dy, dq (N, H, S, D), k, v (N, Hk, T, D) of Element, any strides of samples, heads and tokens; log_sum_exp
+//     and delta (N, H, S) float: struct Attention of common/attention.cuh. D up to HEAD. ELEMENT_BF16 0: float, as tf32
 // Launch: grid ceil(S / TILE_Q) H N, THREADS per block, SHARED_BYTES dynamic shared memory. TILE_Q = 4 WARP_ROWS
 // Roofline: 6 S T D operations a head, half of it where causal; compute-bound. Oracle: ops/attention.py.
 // Source: Dao 2023, "FlashAttention-2", arXiv 2307.08691. Has not run on a GPU.
 //
 //     p = exp(scale q k^T - log_sum_exp),  dp = (dy v^T) m,  ds = p (dp - delta),  dq = scale ds k
 //
-// As forward: a block has TILE_Q queries and goes through the keys they see, in order, so each number of dq is a sum that
-// one warp makes: the same bits every time, without atomics. q and dy stay where they are, scores stay in registers.
+// As forward: a block has TILE_Q queries and goes through the keys they see, in order, so each number of dq is a sum
+// that one warp makes: the same bits every time, without atomics. q and dy stay where they are, scores stay in
+// registers.
 #include "common/attention_masks.cuh"
 #include "common/attention_tiles.cuh"
 
@@ -40,10 +41,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma_dq(const 
   const Tokens values = tokens_of(attention, attention.v, attention.of_v, sample, kv_head, attention.keys);
   unsigned char *const slopes = shared + TILE_Q * PITCH, *const stages = slopes + TILE_Q * PITCH;
 
-  TileLoader<TILE_Q>(tokens_of(attention, attention.q, attention.of_q, sample, head, attention.queries))
-      .fetch(shared, first_query);
-  TileLoader<TILE_Q>(tokens_of(attention, attention.dy, attention.of_dy, sample, head, attention.queries))
-      .fetch(slopes, first_query);
+  const Tokens queries = tokens_of(attention, attention.q, attention.of_q, sample, head, attention.queries);
+  const Tokens of_slopes = tokens_of(attention, attention.dy, attention.of_dy, sample, head, attention.queries);
+  const TileLoader<TILE_Q> q_loader(queries), dy_loader(of_slopes);
+  q_loader.fetch(shared, first_query);
+  dy_loader.fetch(slopes, first_query);
   if (DROPS && threadIdx.x == 0) masks.set(attention, sample, head);
   if (threadIdx.x < TILE_Q)
     seen[threadIdx.x] = keys_of_query(attention, sample, min(first_query + int(threadIdx.x), last_query));
@@ -74,6 +76,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma_dq(const 
 #pragma unroll 1
   for (int tile = 0; tile < STAGES - 1; tile++) fetch(tile);
   copy_wait<STAGES - 2>();
+  q_loader.round(shared);
+  dy_loader.round(slopes);
   __syncthreads();  // the queries have arrived
   const Lanes lanes;
   const Factor<SLABS, KEPT> q(shared, lanes, row), dy(slopes, lanes, row);
@@ -81,10 +85,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma_dq(const 
   float dq[SLABS][GROUPS][4] = {};
 
   for (int tile = 0; tile < num_tiles; tile++) {
+    unsigned char* const stage = stages + tile % STAGES * (2 * TILE_K * PITCH);
     copy_wait<STAGES - 2>();   // this thread's part of `tile` has arrived,
+    key_loader.round(stage);
+    value_loader.round(stage + TILE_K * PITCH);
     __syncthreads();           // and that of all threads, which are done with tile - 1,
     fetch(tile + STAGES - 1);  // so its stage is free
-    const unsigned char* stage = stages + tile % STAGES * (2 * TILE_K * PITCH);
     const int first = tiles.first + tile * TILE_K;
     if (sight.none(first, TILE_K)) continue;
     float p[SLABS][COLUMNS][4], ds[SLABS][COLUMNS][4];

@@ -144,9 +144,7 @@ __device__ __forceinline__ void attend(float (&sums)[HEAD_GROUPS][4], Softmax& s
   unsigned p[KEY_GROUPS / 2][4];
   rings.k.wait();
   turn.wait();
-  wgmma_fence(scores);
   multiply_rows<QUERY_ROWS>(scores, q, rings.k.tile());
-  wgmma_commit();
   turn.pass();
   wgmma_wait(scores);
   rings.k.advance();
@@ -158,12 +156,8 @@ __device__ __forceinline__ void attend(float (&sums)[HEAD_GROUPS][4], Softmax& s
     rings.k.wait();
     rings.v.wait();
     turn.wait();
-    wgmma_fence(scores);
     multiply_rows<QUERY_ROWS>(scores, q, rings.k.tile());
-    wgmma_commit();
-    wgmma_fence(sums);
     add_rows(sums, p, rings.v.tile());
-    wgmma_commit();
     turn.pass();
     wgmma_wait<1>();
     keep_sums(scores);
@@ -183,9 +177,7 @@ __device__ __forceinline__ void attend(float (&sums)[HEAD_GROUPS][4], Softmax& s
   rings.q.advance();
   rings.q.release_last();
   rings.v.wait();
-  wgmma_fence(sums);
   add_rows(sums, p, rings.v.tile());
-  wgmma_commit();
   wgmma_wait(sums);
   rings.v.advance();
   rings.v.release_last();

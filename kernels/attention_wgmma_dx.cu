@@ -152,9 +152,7 @@ __device__ __forceinline__ void add_queries(float (&dk)[HEAD_GROUPS][4], float (
   unsigned p_factor[GROUPS / 2][4], ds_factor[GROUPS / 2][4];
   for (int block = blocks.stop - 1; block >= blocks.first; block--) {
     rings.other.wait();
-    wgmma_fence(p);
     multiply_rows<OWN_ROWS>(p, k, rings.other.tile());
-    wgmma_commit();
     wgmma_wait<1>();  // the products of the tile before
     keep_sums(dk);
     keep_sums(dv);
@@ -163,9 +161,7 @@ __device__ __forceinline__ void add_queries(float (&dk)[HEAD_GROUPS][4], float (
       rings.other_too.release_last();
     }
     rings.other_too.wait();
-    wgmma_fence(ds);
     multiply_rows<OWN_ROWS>(ds, v, rings.other_too.tile());
-    wgmma_commit();
     wgmma_wait<1>();
     keep_sums(p);
     const float* logarithms = rings.statistics() + column;
@@ -177,9 +173,7 @@ __device__ __forceinline__ void add_queries(float (&dk)[HEAD_GROUPS][4], float (
       for (int i = 0; i < 4; i++) p[j][i] = exp2_approx(p[j][i] * scale_log2 - two.at[i % 2]);
     }
     to_factor(p, p_factor);
-    wgmma_fence(dv);
     add_rows(dv, p_factor, rings.other_too.tile());
-    wgmma_commit();
     wgmma_wait<1>();
     keep_sums(ds);
 #pragma unroll
@@ -189,9 +183,7 @@ __device__ __forceinline__ void add_queries(float (&dk)[HEAD_GROUPS][4], float (
       for (int i = 0; i < 4; i++) ds[j][i] = p[j][i] * (ds[j][i] - two.at[i % 2]);
     }
     to_factor(ds, ds_factor);
-    wgmma_fence(dk);
     add_rows(dk, ds_factor, rings.other.tile());
-    wgmma_commit();
     rings.other.advance();
     rings.other_too.advance();
   }
@@ -275,16 +267,12 @@ __device__ __forceinline__ void add_keys(float (&dq)[HEAD_GROUPS][4], const unsi
   unsigned ds_factor[GROUPS / 2][4];
   for (int block = blocks.stop - 1; block >= blocks.first; block--) {
     rings.other.wait();
-    wgmma_fence(p);
     multiply_rows<OWN_ROWS>(p, q, rings.other.tile());
-    wgmma_commit();
     wgmma_wait<1>();  // the product of the tile before
     keep_sums(dq);
     if (block < blocks.stop - 1) rings.other.release_last();
     rings.other_too.wait();
-    wgmma_fence(ds);
     multiply_rows<OWN_ROWS>(ds, dy, rings.other_too.tile());
-    wgmma_commit();
     wgmma_wait<1>();
     keep_sums(p);
     sight.hide(p, block * KEY_ROWS, -infinity());
@@ -300,9 +288,7 @@ __device__ __forceinline__ void add_keys(float (&dq)[HEAD_GROUPS][4], const unsi
 #pragma unroll
       for (int i = 0; i < 4; i++) ds[j][i] = p[j][i] * (ds[j][i] - deltas[i / 2]);
     to_factor(ds, ds_factor);
-    wgmma_fence(dq);
     add_rows(dq, ds_factor, rings.other.tile());
-    wgmma_commit();
     rings.other.advance();
   }
   wgmma_wait(dq);

@@ -4,10 +4,10 @@
 //     and gradients (2, channels) double: the sums over ranks; w, b, dw, db, running (channels,) float
 // Launch: moments, sums: grid (ceil(channels / 128), parts), block 256, parts = ceil(rows / rows_per_part);
 //     statistics, merge, prepare, gradients, slopes: grid ceil(channels / 8), block 256: one warp per channel;
-//     apply, dx, evaluate: across: pieces of 4 elements of a period, down: periods; see Periods
-// Roofline: forward two reads and a write, backward five reads (with ReLU seven) and a write; memory-bound.
-// Oracle: ops/batchnorm.py. Source: Ioffe and Szegedy 2015, arXiv 1502.03167; Welford 1962, Technometrics 4; Chan et al.
-//     1979, "Updating formulae and a pairwise algorithm for computing sample variances".
+//     apply, dx, evaluate: across: pieces of 16 bytes of a period, down: periods; see Periods
+// Roofline: forward two reads and a write, backward four reads and a write, with ReLU or without; memory-bound.
+// Oracle: ops/batchnorm.py. Source: Ioffe and Szegedy 2015, arXiv 1502.03167; Welford 1962, Technometrics 4; Chan et
+//     al. 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
 //
 // Mean and squared differences are kept together and merged, from threads to parts in float, from parts to channels in
 // double: x is read once, and a large mean costs no precision. `offset` is the center of x, this rank's mean as a
@@ -18,6 +18,8 @@
 #include "common/reduce.cuh"
 
 constexpr int WARPS = 8;  // of a block with a warp for each channel
+
+constexpr int TOGETHER = 4;  // rows
 
 struct Moments {
   float count;
@@ -31,6 +33,26 @@ struct Moments {
       mean[i] += apart * part;
       squares[i] += apart * (to_float(x.at[i]) - mean[i]);
     }
+  }
+  // Rows together, by their own mean: one division for all of them, and no chain from row to row.
+  __device__ __forceinline__ void add(const Vec<Element, PIECE> (&x)[TOGETHER]) {
+    const float both = count + TOGETHER, part = TOGETHER / both, weight = count * part;
+#pragma unroll
+    for (int i = 0; i < PIECE; i++) {
+      float sum = 0, own = 0;
+#pragma unroll
+      for (int row = 0; row < TOGETHER; row++) sum += to_float(x[row].at[i]);
+      const float middle = sum * (1.f / TOGETHER);
+#pragma unroll
+      for (int row = 0; row < TOGETHER; row++) {
+        const float off = to_float(x[row].at[i]) - middle;
+        own += off * off;
+      }
+      const float apart = middle - mean[i];
+      mean[i] += apart * part;
+      squares[i] += own + apart * apart * weight;
+    }
+    count = both;
   }
   __device__ __forceinline__ void merge(const Moments& other) {
     const float both = count + other.count, part = both > 0 ? other.count / both : 0;
@@ -58,11 +80,15 @@ extern "C" __global__ void __launch_bounds__(256)
 batchnorm_moments(const Element* x, float* moments, int rows, int channels, int rows_per_part) {
   __shared__ Moments parts[COLUMN_WARPS][32];
   const Columns columns(rows, channels, rows_per_part);
-  const bool aligned = rows_aligned<PIECE>(x, channels);
   const int count = channels - columns.first;
   Moments mine = {};
-  for (int row = columns.row; row < columns.stop; row += columns.apart)
-    mine.add(load<PIECE>(x + (long long)row * channels + columns.first, count, aligned));
+  columns.each<TOGETHER>(
+      channels, rows_aligned<PIECE>(x, channels),
+      [&](int row, int count, bool whole) {
+        return load<PIECE>(x + (long long)row * channels + columns.first, count, whole);
+      },
+      [&](const Vec<Element, PIECE> (&several)[TOGETHER]) { mine.add(several); },
+      [&](const Vec<Element, PIECE>& one) { mine.add(one); });
   mine = fold(mine, columns, parts);
   if (int(threadIdx.x) >= columns.across) return;
   float* to = moments + 2ll * blockIdx.y * channels + columns.first;
@@ -70,30 +96,46 @@ batchnorm_moments(const Element* x, float* moments, int rows, int channels, int 
   write_columns(to + channels, mine.squares, count, false);
 }
 
-// For layer normalization (without y and mean): the sums of dy, and of dy x.
+// The result before a ReLU. Forward and backward compute it by the same operations: backward need not read y to know
+// where the ReLU let it pass.
+__device__ __forceinline__ float normalized(float x, float mean, float scale, float shift) {
+  return fmaf(scale, x - mean, shift);
+}
+
+// The sums of dy, where a ReLU let it pass, and of dy (x - mean).
 extern "C" __global__ void __launch_bounds__(256)
-batchnorm_sums(const Element* dy, const Element* x, const Element* y, const float* mean, float* sums, int rows,
-               int channels, int rows_per_part) {
+batchnorm_sums(const Element* dy, const Element* x, const float* kept, int relu, float* sums, int rows, int channels,
+               int rows_per_part) {
   __shared__ Sums<2> parts[COLUMN_WARPS][32];
   const Columns columns(rows, channels, rows_per_part);
   const int count = channels - columns.first;
-  const bool aligned = rows_aligned<PIECE>(dy, channels) && rows_aligned<PIECE>(x, channels) &&
-                       rows_aligned<PIECE>(y, channels);
-  Vec<float, PIECE> center = {};
-  if (mean) center = load<PIECE>(mean + columns.first, count, false);
+  const auto of = [&](int vector) { return load<PIECE>(kept + vector * channels + columns.first, count, false); };
+  const auto mean = of(0), scale = of(3), shift = of(4);
+  struct Row {
+    Vec<Element, PIECE> slope, pixel;
+  };
   Sums<2> sum = {};
-  for (int row = columns.row; row < columns.stop; row += columns.apart) {
-    const long long at = (long long)row * channels + columns.first;
-    const auto slope = load<PIECE>(dy + at, count, aligned), pixel = load<PIECE>(x + at, count, aligned);
-    auto seen = slope;
-    if (y) seen = load<PIECE>(y + at, count, aligned);
+  const auto add = [&](const Row& row) {
 #pragma unroll
     for (int i = 0; i < PIECE; i++) {
-      const float value = y ? to_float(slope.at[i]) * relu_slope(to_float(seen.at[i])) : to_float(slope.at[i]);
+      const float pixel = to_float(row.pixel.at[i]);
+      float value = to_float(row.slope.at[i]);
+      if (relu) value *= relu_slope(normalized(pixel, mean.at[i], scale.at[i], shift.at[i]));
       sum.at[0][i] += value;
-      sum.at[1][i] += value * (to_float(pixel.at[i]) - center.at[i]);
+      sum.at[1][i] += value * (pixel - mean.at[i]);
     }
-  }
+  };
+  columns.each<2>(
+      channels, rows_aligned<PIECE>(dy, channels) && rows_aligned<PIECE>(x, channels),
+      [&](int row, int count, bool whole) {
+        const long long at = (long long)row * channels + columns.first;
+        return Row{load<PIECE>(dy + at, count, whole), load<PIECE>(x + at, count, whole)};
+      },
+      [&](const Row (&both)[2]) {
+        add(both[0]);
+        add(both[1]);
+      },
+      add);
   sum = fold(sum, columns, parts);
   if (int(threadIdx.x) >= columns.across) return;
   float* to = sums + 2ll * blockIdx.y * channels + columns.first;
@@ -202,7 +244,7 @@ struct Gradients {
   __device__ __forceinline__ Gradients(const float* sums, const float* kept, int channel, int channels, int parts) {
     db = sum_parts(parts, [&](int part) { return sums[2ll * part * channels + channel]; });
     dw = sum_parts(parts, [&](int part) { return sums[(2ll * part + 1) * channels + channel]; });
-    if (kept) dw = kept[channels + channel] * (dw + kept[2 * channels + channel] * db);
+    dw = kept[channels + channel] * (dw + kept[2 * channels + channel] * db);
   }
   __device__ __forceinline__ void write(float* to_dw, float* to_db, int channel, int adds_dw, int adds_db) const {
     to_dw[channel] = float(adds_dw ? to_dw[channel] + dw : dw);
@@ -221,7 +263,7 @@ batchnorm_slopes_of_sums(const float* sums, const float* kept, const float* w, f
   write_slopes(slopes, kept, w, channel, channels, max(1, rows), gradients.db, gradients.dw);
 }
 
-// kept null (layer normalization): dw is the second sum as it is. total (2, channels) may be null.
+// total (2, channels) may be null.
 extern "C" __global__ void __launch_bounds__(256)
 batchnorm_gradients(const float* sums, const float* kept, float* dw, float* db, double* total, int channels, int parts,
                     int adds_dw, int adds_db) {
@@ -242,28 +284,41 @@ batchnorm_slopes(const double* total, const float* kept, const float* w, float* 
   write_slopes(slopes, kept, w, channel, channels, count, total[channel], total[channels + channel]);
 }
 
-// Rows joined to periods of whole pieces: 1, 2 or 4 rows, so that each piece of a thread begins at the same channel and
-// what depends on channels alone stays in registers.
+// Rows joined to periods of whole pieces: 1, 2, 4 or 8 rows, so that each piece of a thread begins at the same channel
+// and what depends on channels alone stays in registers.
 struct Periods {
   int pieces, num;
   long long elements;
   __device__ __forceinline__ Periods(int rows, int channels) : elements((long long)rows * channels) {
-    static_assert(PIECE == 4, "rows to a period");
-    const int doublings = channels % 4 == 0 ? 0 : channels % 2 == 0 ? 1 : 2;
-    pieces = channels >> (2 - doublings);
+    static_assert(PIECE == 4 || PIECE == 8, "a power of two");
+    int doublings = 0;
+    while ((channels << doublings) % PIECE) doublings++;
+    pieces = (channels << doublings) / PIECE;
     num = (rows + (1 << doublings) - 1) >> doublings;
   }
-  // prepare(first channel of a piece) makes body(first element, count).
-  template <class Prepare>
-  __device__ __forceinline__ void for_each_piece(int channels, Prepare prepare) const {
+  // prepare(first channel of a piece) makes body(pieces that were read), which returns the results. read(element,
+  // count, whole) and write(element, count, whole, results) are for the piece that begins at this element; with
+  // `aligned` arrays whose pieces are all whole, two are read before the first is written.
+  template <class Prepare, class Read, class Write>
+  __device__ __forceinline__ void for_each_piece(int channels, bool aligned, Prepare prepare, Read read,
+                                                 Write write) const {
     for_each_across(pieces, [&](int piece) {
       int channel = piece * PIECE;
-      while (channel >= channels) channel -= channels;  // 3 times at most
+      while (channel >= channels) channel -= channels;  // 7 times at most
       const auto body = prepare(channel);
-      for_each_down(num, [&](int period) {
-        const long long first = ((long long)period * pieces + piece) * PIECE;
-        body(first, elements - first < PIECE ? int(elements - first) : PIECE);
-      });
+      const auto first = [&](int period) { return ((long long)period * pieces + piece) * PIECE; };
+      if (aligned && elements % PIECE == 0)
+        for_each_down<2>(
+            num, [&](int period) { return read(first(period), PIECE, true); },
+            [&](int period, const decltype(read(0, 0, true))& pieces) {
+              write(first(period), PIECE, true, body(pieces));
+            });
+      else
+        for_each_down(num, [&](int period) {
+          const long long at = first(period);
+          const int count = elements - at < PIECE ? int(elements - at) : PIECE;
+          write(at, count, false, body(read(at, count, false)));
+        });
     });
   }
 };
@@ -288,66 +343,80 @@ struct OfChannels {
   }
 };
 
+// y = scale (x - mean) + shift, or its maximum with 0; prepare(channel) returns the vectors of a piece.
+struct Affine {
+  Vec<float, PIECE> mean, scale, shift;
+};
+template <class Prepare>
+__device__ __forceinline__ void write_affine(const Element* x, Element* y, int rows, int channels, int relu,
+                                             Prepare prepare) {
+  Periods(rows, channels)
+      .for_each_piece(
+          channels, piece_aligned(x) && piece_aligned(y),
+          [&](int channel) {
+            return [relu, v = prepare(channel)](const Vec<Element, PIECE>& pixel) {
+              Vec<float, PIECE> out;
+#pragma unroll
+              for (int j = 0; j < PIECE; j++) {
+                const float value = normalized(to_float(pixel.at[j]), v.mean.at[j], v.scale.at[j], v.shift.at[j]);
+                out.at[j] = relu ? relu_of(value) : value;
+              }
+              return Rounded<Element>::from(out);
+            };
+          },
+          [&](long long i, int count, bool whole) { return load<PIECE>(x + i, count, whole); },
+          [&](long long i, int count, bool whole, const Vec<Element, PIECE>& out) {
+            store<PIECE>(y + i, out, count, whole);
+          });
+}
+
 extern "C" __global__ void __launch_bounds__(256)
 batchnorm_apply(const Element* x, const float* kept, Element* y, int rows, int channels, int relu) {
-  const bool aligned = piece_aligned(x) && piece_aligned(y);
-  Periods(rows, channels).for_each_piece(channels, [&](int channel) {
+  write_affine(x, y, rows, channels, relu, [&](int channel) {
     const OfChannels of(channel, channels, kept);
-    const auto mean = of(kept), scale = of(kept + 3 * channels), shift = of(kept + 4 * channels);
-    return [=](long long i, int count) {
-      const auto pixel = load<PIECE>(x + i, count, aligned);
-      Vec<Element, PIECE> out;
-#pragma unroll
-      for (int j = 0; j < PIECE; j++) {
-        const float value = scale.at[j] * (to_float(pixel.at[j]) - mean.at[j]) + shift.at[j];
-        out.at[j] = Convert<Element>::from(relu ? relu_of(value) : value);
-      }
-      store<PIECE>(y + i, out, count, aligned);
-    };
+    return Affine{of(kept), of(kept + 3 * channels), of(kept + 4 * channels)};
   });
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 batchnorm_evaluate(const Element* x, const float* w, const float* b, const float* mean, const float* var, Element* y,
                    int rows, int channels, float eps, int relu) {
-  const bool aligned = piece_aligned(x) && piece_aligned(y);
-  Periods(rows, channels).for_each_piece(channels, [&](int channel) {
+  write_affine(x, y, rows, channels, relu, [&](int channel) {
     const auto of = [&](const float* vector) { return OfChannels(channel, channels, vector)(vector); };
-    const auto bias = of(b), center = of(mean);
-    const auto scale = apply<float>([&](float w, float var) { return w / sqrtf(var + eps); }, of(w), of(var));
-    return [=](long long i, int count) {
-      const auto pixel = load<PIECE>(x + i, count, aligned);
-      Vec<Element, PIECE> out;
-#pragma unroll
-      for (int j = 0; j < PIECE; j++) {
-        const float value = scale.at[j] * (to_float(pixel.at[j]) - center.at[j]) + bias.at[j];
-        out.at[j] = Convert<Element>::from(relu ? relu_of(value) : value);
-      }
-      store<PIECE>(y + i, out, count, aligned);
-    };
+    return Affine{of(mean), apply<float>([&](float w, float var) { return w / sqrtf(var + eps); }, of(w), of(var)),
+                  of(b)};
   });
 }
 
-// y null: no ReLU followed.
 extern "C" __global__ void __launch_bounds__(256)
-batchnorm_dx(const Element* dy, const Element* x, const Element* y, const float* kept, const float* slopes, Element* dx,
+batchnorm_dx(const Element* dy, const Element* x, const float* kept, int relu, const float* slopes, Element* dx,
              int rows, int channels) {
-  const bool aligned = piece_aligned(dy) && piece_aligned(x) && piece_aligned(y) && piece_aligned(dx);
-  Periods(rows, channels).for_each_piece(channels, [&](int channel) {
-    const OfChannels of_kept(channel, channels, kept), of(channel, channels, slopes);
-    const auto mean = of_kept(kept), a = of(slopes), b = of(slopes + channels), c = of(slopes + 2 * channels);
-    return [=](long long i, int count) {
-      const auto slope = load<PIECE>(dy + i, count, aligned), pixel = load<PIECE>(x + i, count, aligned);
-      auto seen = slope;
-      if (y) seen = load<PIECE>(y + i, count, aligned);
-      Vec<Element, PIECE> out;
+  struct Both {
+    Vec<Element, PIECE> slope, pixel;
+  };
+  Periods(rows, channels)
+      .for_each_piece(
+          channels, piece_aligned(dy) && piece_aligned(x) && piece_aligned(dx),
+          [&](int channel) {
+            const OfChannels of_kept(channel, channels, kept), of(channel, channels, slopes);
+            const Affine v{of_kept(kept), of_kept(kept + 3 * channels), of_kept(kept + 4 * channels)};
+            const auto a = of(slopes), b = of(slopes + channels), c = of(slopes + 2 * channels);
+            return [=](const Both& both) {
+              Vec<float, PIECE> out;
 #pragma unroll
-      for (int j = 0; j < PIECE; j++) {
-        const float value = to_float(slope.at[j]) * (y ? relu_slope(to_float(seen.at[j])) : 1);
-        const float back = a.at[j] * value + b.at[j] * (to_float(pixel.at[j]) - mean.at[j]) + c.at[j];
-        out.at[j] = Convert<Element>::from(back);
-      }
-      store<PIECE>(dx + i, out, count, aligned);
-    };
-  });
+              for (int j = 0; j < PIECE; j++) {
+                const float seen = to_float(both.pixel.at[j]);
+                float value = to_float(both.slope.at[j]);
+                if (relu) value *= relu_slope(normalized(seen, v.mean.at[j], v.scale.at[j], v.shift.at[j]));
+                out.at[j] = a.at[j] * value + b.at[j] * (seen - v.mean.at[j]) + c.at[j];
+              }
+              return Rounded<Element>::from(out);
+            };
+          },
+          [&](long long i, int count, bool whole) {
+            return Both{load<PIECE>(dy + i, count, whole), load<PIECE>(x + i, count, whole)};
+          },
+          [&](long long i, int count, bool whole, const Vec<Element, PIECE>& out) {
+            store<PIECE>(dx + i, out, count, whole);
+          });
 }

@@ -74,7 +74,7 @@ __device__ __forceinline__ void produce(const Stages& stages, const TensorMap& a
     const Rows parts[CONSUMERS] = {Rows(conv, origin.row), Rows(conv, origin.row + GROUP_M)};
     for (int k = depth.first; k < depth.stop; k += TILE_K, at.advance()) {
       Barrier* full = &stages.full[at.stage];
-      FirstWindow window = first_window(conv, k);
+      FirstWindow window = first_window(conv.axes[0][0], conv.axes[1][0], k);
       barrier_wait(&stages.empty[at.stage], at.phase ^ 1);
       barrier_expect(full, STAGE_BYTES);
 #pragma unroll

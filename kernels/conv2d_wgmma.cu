@@ -1,10 +1,11 @@
 // Convolution on Hopper's tensor cores, sm_90a: y, and dx class by class, from images that the copy engine gathers
 // Arch: sm_90a
-// Shapes: see common/convolution.cuh; one group and one class a launch. x (or dy) and w begin at multiples of 16
+// Shapes: see common/convolution.cuh; one group, and classes of dx. x (or dy) and w begin at multiples of 16
 //     bytes, and have channels in multiples of 8. k counts what is fetched: 64 for each tap and 64 channels, zeros
 //     behind the last.
 // Types: x, w bf16. OUTPUT_BF16 0: y, residual and pre are fp32; 1: bf16.
-// Launch: a_map: x (dy for dx), the windows of common/tensor_copy.cuh, boxes of 64 channels x 128 pixels; b_map: w as
+// Launch: a_maps: x (dy for dx), the windows of each class (SCATTER 1: of four; see common/tensor_copy.cuh), boxes of
+//     64 channels x 128 pixels; b_map: w as
 //     matrices (C, O), one a tap, boxes of 64 outputs x 64 / CLUSTER channels, for dx of 64 outputs x TILE_N / CLUSTER
 //     channels; the record; grid CLUSTER x clusters, as many as run at once; 384 per block; SHARED_BYTES of dynamic
 //     shared memory, one block per SM; slabs of 16. Axes count taps so that `step` is not negative.
@@ -32,9 +33,10 @@
 #ifndef CLUSTER
 #define CLUSTER 1
 #endif
-#ifndef SCATTER  // 1: pixels of out are apart from each other: dx with a stride
+#ifndef SCATTER  // 1: dx with a stride: several classes, whose pixels of out are apart from each other
 #define SCATTER 0
 #endif
+#define MOST_CLASSES (SCATTER ? 4 : 1)
 #define TILE_M 128
 #define WARP_M 16
 #define THREADS 384
@@ -54,8 +56,31 @@ static_assert(TILE_N % BOX == 0 && SHARE % 8 == 0, "whole boxes, and shares of t
 static_assert(SHARED_BYTES <= 227 * 1024, "a block has at most 227 KB of shared memory");
 
 using Conv = Convolution<Input, Output>;
+using Product = Gemm<Input, Output>;
 using Stages = Ring<STAGES, A_BYTES, B_BYTES, CLUSTER>;
 using Pieces = Work<TILE_M, TILE_N, CLUSTER>;
+
+// Of the gathered images, one for each class: the pixels that its windows see.
+struct ImageMaps {
+  TensorMap of[MOST_CLASSES];
+};
+
+// Every class after the other: body(its map, itself, its product, this cluster's first piece) returns the first piece of
+// the next. So clusters that are done with one class go on with another.
+template <class Body>
+__device__ __forceinline__ void for_each_class(const ImageMaps& maps, const Conv& conv, Body body) {
+  int first = blockIdx.x / CLUSTER;
+#if SCATTER
+  for (int number = 0; number < conv.classes[0] * conv.classes[1]; number++) {
+    const Class part = class_of(conv, number);
+    Product gemm = product_of(conv, part);
+    gemm.k = part.rows.taps * part.cols.taps * ((conv.depth + TILE_K - 1) / TILE_K * TILE_K);
+    first = body(&maps.of[number], part, gemm, first);
+  }
+#else
+  body(&maps.of[0], class_of(conv, 0), conv.gemm, first);
+#endif
+}
 
 // The place in k: channels after channels, tap after tap. `tap`: its number in w.
 struct TapPlace {
@@ -63,8 +88,8 @@ struct TapPlace {
   const int depth, width;
   int channel, col, row;
 
-  __device__ __forceinline__ TapPlace(const Conv& conv, int k)
-      : rows(conv.axes[0][0]), cols(conv.axes[1][0]), depth(conv.depth), width(conv.kernel_width) {
+  __device__ __forceinline__ TapPlace(const Conv& conv, const Class& part, int k)
+      : rows(part.rows), cols(part.cols), depth(conv.depth), width(conv.kernel_width) {
     const int steps = (depth + TILE_K - 1) / TILE_K, step = k / TILE_K, number = step / steps;
     const auto at = cols.by_taps(number);
     channel = (step - number * steps) * TILE_K;
@@ -102,54 +127,61 @@ __device__ __forceinline__ void copy_weights(unsigned char* tile, const TensorMa
   }
 }
 
-__device__ __forceinline__ void produce(const Stages& stages, const TensorMap& a_map, const TensorMap& b_map,
+__device__ __forceinline__ void produce(const Stages& stages, const ImageMaps& a_maps, const TensorMap& b_map,
                                         const Conv& conv) {
-  const Axis &rows = conv.axes[0][0], &cols = conv.axes[1][0];
   Place<STAGES> at;
-  for (Pieces work(conv.gemm); work.left(conv.gemm); work.advance()) {
-    const TileOrigin origin = work.origin(conv.gemm);
-    const Depth depth = depth_of(conv.gemm, work.split(conv.gemm));
-    FirstWindow window = first_window(conv, origin.row);
-    TapPlace tap(conv, depth.first);
-    for (int k = depth.first; k < depth.stop; k += TILE_K, at.advance(), tap.advance()) {
-      Barrier* full = &stages.full[at.stage];
-      barrier_wait(&stages.empty[at.stage], at.phase ^ 1);
-      barrier_expect(full, STAGE_BYTES);
-      window.channel = tap.channel;
-      im2col_copy(stages.a(at.stage), &a_map, window, tap.col * cols.step, tap.row * rows.step, full);
-      copy_weights(stages.b(at.stage), b_map, origin.col, tap.channel, tap.tap(), full);
+  for_each_class(a_maps, conv, [&](const TensorMap* a_map, const Class& part, const Product& gemm, int first) {
+    Pieces work(gemm, first);
+    for (; work.left(gemm); work.advance()) {
+      const TileOrigin origin = work.origin(gemm);
+      const Depth depth = depth_of(gemm, work.split(gemm));
+      FirstWindow window = first_window(part.rows, part.cols, origin.row);
+      TapPlace tap(conv, part, depth.first);
+      for (int k = depth.first; k < depth.stop; k += TILE_K, at.advance(), tap.advance()) {
+        Barrier* full = &stages.full[at.stage];
+        barrier_wait(&stages.empty[at.stage], at.phase ^ 1);
+        barrier_expect(full, STAGE_BYTES);
+        window.channel = tap.channel;
+        im2col_copy(stages.a(at.stage), a_map, window, tap.col * part.cols.step, tap.row * part.rows.step, full);
+        copy_weights(stages.b(at.stage), b_map, origin.col, tap.channel, tap.tap(), full);
+      }
     }
-  }
+    return work.passed(gemm);
+  });
 }
 
-__device__ __forceinline__ void consume(const Stages& stages, const Conv& conv) {
+__device__ __forceinline__ void consume(const Stages& stages, const ImageMaps& a_maps, const Conv& conv) {
   const int consumer = threadIdx.x / WARPGROUP - 1, warp = threadIdx.x / 32 % 4;
   Place<STAGES> at;
-  for (Pieces work(conv.gemm); work.left(conv.gemm); work.advance()) {
-    const TileOrigin origin = work.origin(conv.gemm);
-    const int split = work.split(conv.gemm);
-    const Depth depth = depth_of(conv.gemm, split);
-    float sums[1][TILE_N / 8][4] = {};
-    multiply<true, true, B_K>(sums[0], stages, at, (depth.stop - depth.first) / TILE_K, consumer * GROUP_M);
-    const int row = origin.row + consumer * GROUP_M + warp * WARP_M;
+  for_each_class(a_maps, conv, [&](const TensorMap*, const Class& part, const Product& gemm, int first) {
+    Pieces work(gemm, first);
+    for (; work.left(gemm); work.advance()) {
+      const TileOrigin origin = work.origin(gemm);
+      const int split = work.split(gemm);
+      const Depth depth = depth_of(gemm, split);
+      float sums[1][TILE_N / 8][4] = {};
+      multiply<true, true, B_K>(sums[0], stages, at, (depth.stop - depth.first) / TILE_K, consumer * GROUP_M);
+      const int row = origin.row + consumer * GROUP_M + warp * WARP_M;
 #if SCATTER
-    const Class part = class_of(conv, 0);
-    finish_fragments(conv.gemm, 0, split, row, origin.col, sums, PlacesInOut<Input, Output>{conv, part});
+      finish_fragments(gemm, 0, split, row, origin.col, sums, PlacesInOut<Input, Output>{conv, part});
 #else
-    finish_fragments(conv.gemm, 0, split, row, origin.col, sums);
+      finish_fragments(gemm, 0, split, row, origin.col, sums);
 #endif
-  }
+    }
+    return work.passed(gemm);
+  });
 }
 
 extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
-conv2d_wgmma(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map,
+conv2d_wgmma(const __grid_constant__ ImageMaps a_maps, const __grid_constant__ TensorMap b_map,
              const __grid_constant__ Conv conv) {
   DYNAMIC_SHARED(shared);
   const Stages stages(shared);
   if (threadIdx.x == 0) {
-    prefetch_tensor_map(&a_map);
+    prefetch_tensor_map(&a_maps.of[0]);
     prefetch_tensor_map(&b_map);
   }
   run_warpgroups(
-      stages, 4 * CONSUMERS, [&] { produce(stages, a_map, b_map, conv); }, [&] { consume(stages, conv); });
+      stages, 4 * CONSUMERS, [&] { produce(stages, a_maps, b_map, conv); },
+      [&] { consume(stages, a_maps, conv); });
 }

@@ -18,16 +18,15 @@ extern "C" __global__ void add_relu(const Element* a, const Element* b, Element*
   map(y, n, [](float a, float b) { return relu_of(a + b); }, a, b);
 }
 extern "C" __global__ void add_relu_dx(const Element* y, Element* dy, Element* copy, long long n) {
-  constexpr int N = PIECE_OF<Element>;
-  const bool aligned = piece_aligned<N>(y) && piece_aligned<N>(dy) && piece_aligned<N>(copy);
-  for_each_piece<N>(n, [&](long long i, int count) {
-    const auto seen = load<N>(y + i, count, aligned);
-    auto slope = load<N>(dy + i, count, aligned);
+  const bool aligned = piece_aligned(y) && piece_aligned(dy) && piece_aligned(copy);
+  for_each_piece(n, [&](long long i, int count) {
+    const auto seen = load<PIECE>(y + i, count, aligned);
+    auto slope = load<PIECE>(dy + i, count, aligned);
 #pragma unroll
-    for (int j = 0; j < N; j++)
+    for (int j = 0; j < PIECE; j++)
       slope.at[j] = Convert<Element>::from(to_float(slope.at[j]) * relu_slope(to_float(seen.at[j])));
-    store<N>(dy + i, slope, count, aligned);
-    store<N>(copy + i, slope, count, aligned);
+    store<PIECE>(dy + i, slope, count, aligned);
+    store<PIECE>(copy + i, slope, count, aligned);
   });
 }
 

@@ -1,51 +1,27 @@
-// Layer normalization: y = w z + b, z = (x - mean) r, r = 1 / sqrt(var + eps), mean and variance of each row
-// Shapes: x, y, z, dy, dx (M, C) of Element; w, b (C,), r (M,) float
-// Launch: grid ceil(M / 8), block 256: one warp per row
-// Roofline: forward 3 MC elements where a row stays in cache, dx 3 MC; memory-bound. dw and db: batchnorm_sums(dy, z)
-// and
-//     batchnorm_gradients. Oracle: ops/layernorm.py. Source: Ba et al. 2016, arXiv 1607.06450.
+// Layer normalization of s = x + residual: y = w z + b, z = (s - mean) r, r = 1 / sqrt(var + eps) of each row; and its
+// gradients
+// Shapes: x, residual, s, y, dy, dx (M, C) of Element; w, b (C,), mean, r (M,), partials (2, blocks, C) float.
+//     residual may be null: s is x then, and not written; in backward it is a gradient that is added to dx, or null. dx
+//     may be dy or residual. C up to 32 ROW_WARPS ROW_PIECES PIECE
+// Launch: ROW_WARPS 1: forward: grid ceil(M / 8), block 256; else grid M, block 32 ROW_WARPS. backward: the same
+//     blocks, any grid, at best as many as run at once; then sum_parts of reduce.cu
+// Roofline: forward MC elements read and written, or with a residual two read and two written; backward two read (or
+//     three) and one written, and a few rows of partial sums; memory-bound. Oracle: ops/layernorm.py. Has not run on
+//     a GPU.
+// Source: Ba et al. 2016, arXiv 1607.06450.
 //
-// Two passes, mean first: the square of a mean taken from the mean of squares loses everything where the mean is large.
-#include "common/elements.cuh"
-#include "common/reduce.cuh"
+// A row stays in registers (common/held_row.cuh), so two passes over it cost no memory: mean first, since the square of
+// a mean taken from the mean of squares loses everything where the mean is large.
+#include "common/normalize_rows.cuh"
 
-extern "C" __global__ void __launch_bounds__(256)
-layernorm_forward(const Element* x, const float* w, const float* b, float eps, Element* z, float* r, Element* y, int m,
-                  int c) {
-  const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
-  if (row >= m) return;
-  const long long first = (long long)row * c;
-  float sum = 0, squares = 0;
-  for (int i = lane; i < c; i += 32) sum += to_float(x[first + i]);
-  const float mean = warp_sum(sum) / c;
-  for (int i = lane; i < c; i += 32) {
-    const float centered = to_float(x[first + i]) - mean;
-    squares += centered * centered;
-  }
-  const float scale = 1 / sqrtf(warp_sum(squares) / c + eps);
-  if (lane == 0) r[row] = scale;
-  for (int i = lane; i < c; i += 32) {
-    const float normal = (to_float(x[first + i]) - mean) * scale;
-    z[first + i] = Convert<Element>::from(normal);
-    y[first + i] = Convert<Element>::from(w[i] * normal + b[i]);
-  }
+extern "C" __global__ void __launch_bounds__(THREADS)
+layernorm_forward(const Element* x, const Element* residual, const float* w, const float* b, float eps, float part,
+                  Element* s, float* mean, float* r, Element* y, int m, int c) {
+  normalize_forward<true>({x, residual, w, b, s, y, mean, r, eps, part, m, c});
 }
 
-// dx = r (g - mean(g) - z mean(g z)), g = w dy
-extern "C" __global__ void __launch_bounds__(256)
-layernorm_dx(const Element* dy, const Element* z, const float* r, const float* w, Element* dx, int m, int c) {
-  const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
-  if (row >= m) return;
-  const long long first = (long long)row * c;
-  float sum = 0, dot = 0;
-  for (int i = lane; i < c; i += 32) {
-    const float g = w[i] * to_float(dy[first + i]);
-    sum += g;
-    dot += g * to_float(z[first + i]);
-  }
-  const float mean = warp_sum(sum) / c, along = warp_sum(dot) / c;
-  for (int i = lane; i < c; i += 32) {
-    const float g = w[i] * to_float(dy[first + i]);
-    dx[first + i] = Convert<Element>::from(r[row] * (g - mean - to_float(z[first + i]) * along));
-  }
+extern "C" __global__ void __launch_bounds__(THREADS)
+layernorm_backward(const Element* dy, const Element* s, const Element* residual, const float* mean, const float* r,
+                   const float* w, float part, Element* dx, float* partials, int m, int c) {
+  normalize_backward<true>({dy, s, residual, mean, r, w, dx, partials, part, m, c});
 }

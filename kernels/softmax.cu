@@ -13,7 +13,7 @@
 // is: in both directions it is what is multiplied by values, or by their gradients.
 #include "common/attention.cuh"
 #include "common/elements.cuh"
-#include "common/reduce.cuh"
+#include "common/row_threads.cuh"
 
 #ifndef DROPS
 #define DROPS 0  // 1: attention with dropout, whose masks take registers
@@ -111,34 +111,12 @@ __device__ __forceinline__ void for_each_piece_of_row(int begin, int end, Body b
   for (int i = begin / PIECE * PIECE + threadIdx.x % LANES * PIECE; i < end; i += LANES * PIECE) body(i);
 }
 
-// The sum and the maximum over the threads of a row. `parts` is shared memory for this call alone.
-__device__ __forceinline__ float row_sum(float x, float (&parts)[WARPS]) {
-  x = warp_sum(x);
-  if (ROW_WARPS > 1) {
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
-    __syncthreads();
-    x = parts[0];
-    for (int i = 1; i < WARPS; i++) x += parts[i];
-  }
-  return x;
-}
-__device__ __forceinline__ float row_max(float x, float (&parts)[WARPS]) {
-  x = warp_max(x);
-  if (ROW_WARPS > 1) {
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
-    __syncthreads();
-    x = parts[0];
-    for (int i = 1; i < WARPS; i++) x = fmaxf(x, parts[i]);
-  }
-  return x;
-}
-
 // y = softmax of the elements from `begin` up to `end`, 0 for the others of `count`. Returns the logarithm of the sum of
 // exponentials, -infinity where nothing is seen. MASKED: all are 0 there; otherwise such a row is NaN.
 template <bool MASKED>
 __device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, int begin, int end, int count,
                                                 bool aligned, const Factors& factors = {}) {
-  __shared__ float largest_of[WARPS], sum_of[WARPS];
+  __shared__ float largest_of[ROW_WARPS], sum_of[ROW_WARPS];
   float largest = LOWEST, sum = 0;
   for_each_piece_of_row(begin, end, [&](int i) {
     const auto piece = load<PIECE>(x + i, end - i, aligned);
@@ -152,8 +130,8 @@ __device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, in
     for (int j = 0; j < PIECE; j++)
       if (i + j >= begin && i + j < end) sum += expf(to_float(piece.at[j]) - largest);
   });
-  const float of_row = row_max(largest, largest_of);
-  sum = row_sum(sum * expf(largest - of_row), sum_of);
+  const float of_row = RowThreads<ROW_WARPS>::max(largest, largest_of);
+  sum = RowThreads<ROW_WARPS>::sum(sum * expf(largest - of_row), sum_of);
   const float share = MASKED && sum < 1 ? 1 : 1 / sum;  // the largest that is seen gives 1
   for_each_piece_of_row(0, count, [&](int i) {
     const auto piece = load<PIECE>(x + i, end - i, aligned);
@@ -176,7 +154,7 @@ template <bool FROM_SCORES, class P>
 __device__ __forceinline__ void softmax_dx_of_row(P* p, const Element* dy, Element* dx, float log_sum_exp, int begin,
                                                   int end, int count, bool aligned, const Factors& factors = {},
                                                   bool given = false, float delta = 0) {
-  __shared__ float dot_of[WARPS];
+  __shared__ float dot_of[ROW_WARPS];
   float dot = 0;
   for_each_piece_of_row(0, count, [&](int i) {
     auto value = load<PIECE>(p + i, end - i, aligned);
@@ -193,7 +171,7 @@ __device__ __forceinline__ void softmax_dx_of_row(P* p, const Element* dy, Eleme
 #pragma unroll
     for (int j = 0; j < PIECE; j++) dot += to_float(value.at[j]) * to_float(slope.at[j]) * factor.at[j];
   });
-  dot = FROM_SCORES && given ? delta : row_sum(dot, dot_of);
+  dot = FROM_SCORES && given ? delta : RowThreads<ROW_WARPS>::sum(dot, dot_of);
   for_each_piece_of_row(0, count, [&](int i) {
     const auto value = load<PIECE>(p + i, end - i, aligned);
     const auto slope = load<PIECE>(dy + i, end - i, aligned);

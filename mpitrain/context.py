@@ -77,6 +77,8 @@ class Context(Buffers, dict[Any, Any]):
         Keys and values of the tokens before those of x, where a text is read in pieces (``generation/``).
     updates_statistics : bool
         False where another microbatch, with the same statistics, updates the running ones.
+    row_multiple : int
+        Rows that ``lend_rows`` returns begin at multiples of so many elements.
     backward : Buffers
         The memory of backward; it is this microbatch's alone while ``later`` is a list.
     """
@@ -103,6 +105,7 @@ class Context(Buffers, dict[Any, Any]):
         self.tokens = WHOLE_ROWS
         self.cache: KeyValueCache | None = None
         self.updates_statistics = True
+        self.row_multiple = 1
         self._owns_pool = share is None
         self._later: Later | None = None
         self._use(self._pool.common)
@@ -140,6 +143,12 @@ class Context(Buffers, dict[Any, Any]):
     def shares_with(self, other: "Context") -> bool:
         """Return whether ``share`` made one of them share the memory of the other."""
         return self._pool is other._pool and self.dtype == other.dtype
+
+    def lend_rows(self, owner: object, name: str, rows: int, columns: int) -> Any:
+        """Return an array (rows, columns) as ``lend``, whose rows are perhaps apart (``row_multiple``)."""
+        gap = -columns % self.row_multiple
+        array = self.lend(owner, name, (rows, columns + gap))
+        return array[:, :columns] if gap else array
 
     def repeat(self, owner: object, mark: object = None) -> tuple["Context", object]:
         """Return a context for results that ``owner`` does not keep but computes again, and a mark of its contents.

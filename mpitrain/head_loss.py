@@ -9,7 +9,7 @@ Kernel", arXiv 2410.10989), and since nothing is divided later than by the optim
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -27,8 +27,11 @@ LARGE = 1024
 CHUNK_BYTES = 32 << 20
 """Logits of a chunk: they stay in the cache between the product that writes them and those that read them."""
 
-LEAST_ROWS = 512
-"""Rows of a chunk: fewer would read the weights too often."""
+LEAST_ROWS, LEAST_ROWS_OF_A_GPU = 512, 2048
+"""Rows of a chunk: fewer would read the weights, and write their gradient, too often."""
+
+LINE = 64
+"""Rows of a GPU's logits begin at multiples of so many elements: products then move 16 bytes at a time."""
 
 
 class Head(Layer):
@@ -71,17 +74,17 @@ class HeadLoss(Loss):
         """Return the sums of the loss, given x as ``outputs``."""
         rows, flat, places = self._counted(outputs, targets, ctx)
         dx: np.ndarray = ctx.lend(self, "dx", rows.shape)
-        chunk, sums = self._context(ctx), list[Totals]()
+        chunk, totals = self._context(ctx), None
         with ExitStack() as stack:
             for _, p in self.head.named_parameters():
                 stack.enter_context(p.in_parts())
-            for part in self._parts(len(rows)):
+            for part in self._parts(len(rows), ctx):
                 logits = self.head.forward(rows[part], chunk)
-                totals, dlogits = self.loss.gradient(logits, flat[part], chunk)
+                totals, dlogits = self.loss.gradient(logits, flat[part], chunk, totals)
                 dx[part] = self.head.backward(dlogits, chunk)
-                sums.append(totals)
         ctx[self] = dx, places, outputs.shape
-        return add_totals(sums)
+        assert totals is not None
+        return totals
 
     def backward(self, ctx: Context) -> np.ndarray:
         """Return dx, and report the gradients of the head."""
@@ -101,11 +104,11 @@ class HeadLoss(Loss):
     def evaluate(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
         """Return the sums of the loss, given x as ``outputs``."""
         rows, flat, _ = self._counted(outputs, targets, ctx)
-        chunk = self._context(ctx)
-        sums = []
-        for part in self._parts(len(rows)):
-            sums.append(self.loss.gradient(self.head.forward(rows[part], chunk), flat[part], chunk)[0])
-        return add_totals(sums)
+        chunk, totals = self._context(ctx), None
+        for part in self._parts(len(rows), ctx):
+            totals = self.loss.gradient(self.head.forward(rows[part], chunk), flat[part], chunk, totals)[0]
+        assert totals is not None
+        return totals
 
     def diagnose(self, targets: np.ndarray, num_outputs: int) -> str:
         """Return the error in targets."""
@@ -119,6 +122,7 @@ class HeadLoss(Loss):
         """Return the memory of one chunk, which all microbatches use in turn, and backward after them."""
         if self._chunk is None or not self._chunk.shares_with(ctx):
             self._chunk = Context(dtype=ctx.dtype, device=ctx.device, share=ctx)
+            self._chunk.row_multiple = LINE if _is_gpu(ctx) else 1
         return self._chunk
 
     def _counted(self, x: np.ndarray, targets: np.ndarray, ctx: Context) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -135,9 +139,9 @@ class HeadLoss(Loss):
         np.take(rows, places, axis=0, out=some, mode="clip")
         return some, flat[places], places
 
-    def _parts(self, num_rows: int) -> Iterator[slice]:
+    def _parts(self, num_rows: int, ctx: Context) -> Iterator[slice]:
         """Yield chunks of nearly equal numbers of rows; one that is empty where there are no rows."""
-        most = max(LEAST_ROWS, CHUNK_BYTES // (4 * self.chunk_outputs))
+        most = max(LEAST_ROWS_OF_A_GPU if _is_gpu(ctx) else LEAST_ROWS, CHUNK_BYTES // (4 * self.chunk_outputs))
         count = max(1, -(-num_rows // most))
         for i in range(count):
             yield slice(num_rows * i // count, num_rows * (i + 1) // count)
@@ -173,9 +177,5 @@ def split_head(model: Layer, loss: Loss) -> tuple[Layer, Loss]:
     return model.part(0, len(units) - 1), made
 
 
-def add_totals(sums: Sequence[Any]) -> Totals:
-    """Return the sum of totals of a loss, of one or more."""
-    total: Totals = sums[0]
-    for each in sums[1:]:
-        total = Totals(*map(sum, zip(total, each, strict=True))) if isinstance(total, Totals) else total + each
-    return total
+def _is_gpu(ctx: Context) -> bool:
+    return ctx.device.captures

@@ -111,16 +111,23 @@ class SoftmaxCrossEntropy(Loss):
         ctx[self] = e, state, outputs.shape
         return Totals(*found) if isinstance(found, list) else _totals(found)
 
-    def gradient(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> tuple[Totals, np.ndarray]:
-        """Return the sums and their gradient, on a CPU in the memory of ``outputs``."""
-        if not isinstance(outputs, np.ndarray):
-            return super().gradient(outputs, targets, ctx)
+    def gradient(
+        self, outputs: np.ndarray, targets: np.ndarray, ctx: Context, before: Any = None
+    ) -> tuple[Totals, np.ndarray]:
+        """Return the sums and their gradient, in the memory of ``outputs``.
+
+        The sums are added to ``before``, which this has returned for other rows: on a GPU in the same memory.
+        """
         if targets.dtype.kind not in "iu":
             _check_probabilities(targets, outputs)
-            return self._soft(outputs, targets, outputs, ctx), outputs
+            return add_totals(before, self._soft(outputs, targets, outputs, ctx)), outputs
         logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), targets.reshape(-1)
         weights = self._weights(logits.shape[1], ctx) if self.class_weights else None
-        return _totals(cross_entropy_gradient(logits, flat, self.label_smoothing, self.ignore_index, weights)), outputs
+        how = self.label_smoothing, self.ignore_index, weights
+        if isinstance(outputs, np.ndarray):
+            return add_totals(before, _totals(cross_entropy_gradient(logits, flat, *how))), outputs
+        totals: Any = ctx.empty(self, "totals", (3,), np.float32) if before is None else before
+        return cross_entropy_gradient(logits, flat, *how, totals, before is not None), outputs
 
     def _soft(self, outputs: np.ndarray, targets: np.ndarray, dlogits: np.ndarray, ctx: Context) -> Totals:
         """Return the sums for probabilities, and write the gradient."""
@@ -225,6 +232,13 @@ class DividedLoss(Loss):
 
 
 LOSSES: Registry[Loss] = Registry("loss", {"cross_entropy": SoftmaxCrossEntropy, "mse": MSE}, arguments=(), result=Loss)
+
+
+def add_totals(before: Any, found: Any) -> Any:
+    """Return the sum of totals; ``before`` may be None."""
+    if before is None:
+        return found
+    return Totals(*map(sum, zip(before, found, strict=True))) if isinstance(found, Totals) else before + found
 
 
 def _totals(found: Any) -> Totals:

@@ -225,6 +225,34 @@ def batchnorm_passes(draw, run):
     return results
 
 
+@covers("add_layernorm", "add_layernorm_backward")
+def add_layernorm(draw, run):
+    results = []
+    for m, c in ((0, 3), (40, 21), (3, 320), (150, 32)):
+        x, w, dy, s, y, dx = (draw.normal(*shape) for shape in ((m, c), (c,), (m, c), (m, c), (m, c), (m, c)))
+        for residual in (None, draw.normal(m, c)):
+            into = x if residual is None else s
+            kept = run("add_layernorm", x, residual, w, draw.normal(c), 1e-5, into, y, draw.keep)
+            dw, db, more = draw.empty(c), draw.normal(c), None if residual is None else draw.normal(m, c)
+            run("add_layernorm_backward", dy.copy(), kept, w, Gradient(dw, False), Gradient(db, True), more, dx)
+            results += [into.copy(), y.copy(), dw, db, dx.copy()]
+    return results
+
+
+@covers("add_rmsnorm", "add_rmsnorm_backward")
+def add_rmsnorm(draw, run):
+    results = []
+    for m, c in ((0, 3), (40, 21), (3, 320), (150, 32)):
+        x, w, dy, s, y = (draw.normal(*shape) for shape in ((m, c), (c,), (m, c), (m, c), (m, c)))
+        for residual in (None, draw.normal(m, c)):
+            into = x if residual is None else s
+            kept = run("add_rmsnorm", x, residual, w, 1e-5, into, y, draw.keep)
+            dw, dx, more = draw.normal(c), dy.copy(), None if residual is None else draw.normal(m, c)
+            run("add_rmsnorm_backward", dx, kept, w, Gradient(dw, True), more, dx)
+            results += [into.copy(), y.copy(), dw, dx]
+    return results
+
+
 @covers("layernorm", "layernorm_dw", "layernorm_dx", "layernorm_gradients", "layernorm_backward")
 def layernorm(draw, run):
     results = []
@@ -310,11 +338,17 @@ def cross_entropy(draw, run):
 
 @covers("cross_entropy_gradient")
 def cross_entropy_gradient(draw, run):
-    results = []
-    for m, k, smoothing, weighted in ((0, 3, 0.0, False), (50, 7, 0.0, False), (50, 70, 0.1, True)):
+    results, totals = [], None if draw.device is CPU else draw.empty(3)
+    for m, k, smoothing, weighted in (
+        (0, 3, 0.0, False),
+        (50, 7, 0.0, False),
+        (50, 70, 0.1, True),
+        (3, 4100, 0.0, False),
+    ):
         logits, targets = draw.normal(m, k), draw.integers(0, k, m)
-        totals = run("cross_entropy_gradient", logits, targets, smoothing, 2, draw.normal(k) ** 2 if weighted else None)
-        results += [draw.device.to_host(totals), logits]
+        weights = draw.normal(k) ** 2 if weighted else None
+        found = run("cross_entropy_gradient", logits, targets, smoothing, 2, weights, totals)
+        results += [draw.device.to_host(found), logits]
     return results
 
 

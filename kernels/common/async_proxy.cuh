@@ -11,3 +11,14 @@ __device__ __forceinline__ void fence_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
+
+// The same; of shared memory, this thread and others that meet it before the copies have written only these bytes. (The
+// CPU build then copies no more than them.)
+__device__ __forceinline__ void fence_async(const void* written, int bytes) {
+#ifdef CUDA_ON_CPU
+  on_cpu::fence_async(written, bytes);
+#else
+  (void)written, (void)bytes;
+  fence_async();
+#endif
+}

@@ -1,12 +1,13 @@
 // Attention: the record that all fused kernels of attention take by value, and what follows from it alone.
-// Letters: N samples, H heads, Hk heads of keys and values, S queries, T keys, D numbers of a head. Arrays are of T (float
-// or bf16), with any strides of samples, heads and tokens, so that parts of packed rows (N, S, 3 H D) are read where they
-// lie; the numbers of a head are neighbors. Oracle: ops/attention.py. Layout in Python: ops/cuda/attention_record.py.
+// Letters: N samples, H heads, Hk heads of keys and values, S queries, T keys, D numbers of a head. Arrays are of T
+// (float or bf16), with any strides of samples, heads and tokens, so that parts of packed rows (N, S, 3 H D) are read
+// where they lie; the numbers of a head are neighbors. Oracle: ops/attention.py. Layout in Python:
+// ops/cuda/attention_record.py.
 //
-// Queries and keys are any tokens of longer rows (of ring attention): query 0 is token `query` of its row, key 0 is token
-// `key`. All masks together leave each query the keys of one interval, and each key the queries of one; the bounds of
-// both never decrease from row to row. So whole tiles are skipped by their first and last row, and tiles in the middle of
-// all intervals need no look at bounds.
+// Queries and keys are any tokens of longer rows (of ring attention): query 0 is token `query` of its row, key 0 is
+// token `key`. All masks together leave each query the keys of one interval, and each key the queries of one; the
+// bounds of both never decrease from row to row. So whole tiles are skipped by their first and last row, and tiles in
+// the middle of all intervals need no look at bounds.
 #pragma once
 #include "numbers.cuh"
 #include "philox.cuh"

@@ -1,6 +1,7 @@
-// Attention by mma.sync: masks of a warp's scores, 16 SLABS rows and 8 COLUMNS columns in the layout of mma's sums. A lane
-// has two rows of each slab: row 2 i is lane / 4 of slab i, row 2 i + 1 is 8 further on. Of 8 columns it has 2t and 2t + 1,
-// t = lane % 4.
+// Attention by mma.sync: masks of a warp's scores, 16 SLABS rows and 8 COLUMNS columns in the layout of mma's sums. A
+// lane
+// has two rows of each slab: row 2 i is lane / 4 of slab i, row 2 i + 1 is 8 further on. Of 8 columns it has 2t and 2t
+// + 1, t = lane % 4.
 #pragma once
 #include "attention.cuh"
 

@@ -1,11 +1,11 @@
 // Attention by mma.sync: tiles of tokens in shared memory, and the fragments that are read from them.
-// A tile has a token in each row, HEAD numbers of Element (D of them, and zeros). Rows are PITCH bytes apart, an odd number
-// of 16 bytes for every HEAD: so eight rows that ldmatrix reads at one place lie in different banks, as after a swizzle,
-// but at constant offsets, for heads of any size (of 80 numbers, 10 chunks of bf16, a swizzle by 8 would not be one).
-// So do the four rows, two chunks wide, of tf32 fragments that are read number by number.
+// A tile has a token in each row, HEAD numbers of Element (D of them, and zeros). Rows are PITCH bytes apart, an odd
+// number of 16 bytes for every HEAD: so eight rows that ldmatrix reads at one place lie in different banks, as after a
+// swizzle, but at constant offsets, for heads of any size (of 80 numbers, 10 chunks of bf16, a swizzle by 8 would not
+// be one). So do the four rows, two chunks wide, of tf32 fragments that are read number by number.
 //
-// Sums of one product become a factor of the next one in their registers. In tf32 a lane has the neighbors 2t and 2t + 1
-// of 8 columns, but mma takes k = t and t + 4: so k is counted in another order, 0 2 4 6 1 3 5 7, in both factors.
+// Sums of one product become a factor of the next one in their registers. In tf32 a lane has the neighbors 2t and 2t +
+// 1 of 8 columns, but mma takes k = t and t + 4: so k is counted in another order, 0 2 4 6 1 3 5 7, in both factors.
 #pragma once
 #include "async_copy.cuh"
 #include "attention.cuh"
@@ -55,19 +55,21 @@ struct Tiles {
   int first, past;
 };
 
-// Those of `rows` tokens that cover an interval. With `shift`, each begins where (token + shift) is a multiple of `rows`.
+// Those of `rows` tokens that cover an interval. With `shift`, each begins where (token + shift) is a multiple of
+// `rows`.
 __device__ __forceinline__ Tiles tiles_of(const Interval& of, int rows, int shift) {
   const int first = (of.begin + shift) / rows * rows - shift;
   return {first, of.end > of.begin ? first + (of.end - first + rows - 1) / rows * rows : first};
 }
 
 // The tokens of one head of an array.
-__device__ __forceinline__ Tokens tokens_of(const Attention<Element>& attention, const Element* array, const Apart& apart,
-                                            int sample, int head, int count) {
+__device__ __forceinline__ Tokens tokens_of(const Attention<Element>& attention, const Element* array,
+                                            const Apart& apart, int sample, int head, int count) {
   return {head_of(array, apart, sample, head), int(apart.token), count, attention.size};
 }
 
-// Copies tiles of ROWS tokens. A few lanes take a row, each every LANES-th chunk of it.
+// Copies tiles of ROWS tokens. A few lanes take a row, each every LANES-th chunk of it. In tf32 what has arrived must
+// be rounded before the barrier that lets others read it.
 template <int ROWS>
 class TileLoader {
  public:
@@ -104,6 +106,24 @@ class TileLoader {
     }
   }
 
+  // Round what this thread has copied to a tile to tf32, when it has arrived: each number once, where it is read often.
+  __device__ __forceinline__ void round(unsigned char* tile) const {
+    if constexpr (sizeof(Element) == 4) {
+      const int lane = threadIdx.x % LANES, row = threadIdx.x / LANES;
+      if (THREADS / LANES > ROWS && row >= ROWS) return;
+#pragma unroll
+      for (int i = 0; i < PASSES * CHUNKS; i++) {
+        const int pass = i / CHUNKS, j = i % CHUNKS;
+        auto* const at = reinterpret_cast<Vec<unsigned, 4>*>(tile + (row + pass * ROWS_AT_ONCE) * PITCH +
+                                                             (lane + j * LANES) * 16);
+        Vec<unsigned, 4> chunk = *at;
+#pragma unroll
+        for (int e = 0; e < 4; e++) chunk.at[e] = to_tf32(chunk.at[e]);
+        *at = chunk;
+      }
+    }
+  }
+
  private:
   static constexpr int LANES = ROW_CHUNKS % 8 == 0 ? 8 : ROW_CHUNKS % 4 == 0 ? 4 : 2;
   static constexpr int CHUNKS = ROW_CHUNKS / LANES;  // of a thread in a row
@@ -120,13 +140,6 @@ class TileLoader {
   }
 };
 
-__device__ __forceinline__ void round_fragment(unsigned (&r)[4]) {
-  if (sizeof(Element) == 4) {
-#pragma unroll
-    for (int i = 0; i < 4; i++) r[i] = to_tf32(r[i]);
-  }
-}
-
 // Where a lane reads in a tile, in bytes: the row that it passes to ldmatrix (see Reader in gemm_mma.cu).
 struct Lanes {
   int of_a, of_rows, of_columns;
@@ -142,14 +155,12 @@ struct Lanes {
 __device__ __forceinline__ void read_a(unsigned (&r)[4], const unsigned char* tile, const Lanes& lanes, int row,
                                        int step) {
   ldmatrix_x4(r, tile + lanes.of_a + row * PITCH + step * 32);
-  round_fragment(r);
 }
 
 // Two fragments of B whose columns are 16 rows of a tile, and whose k are their numbers: r[0], r[1], and r[2], r[3].
 __device__ __forceinline__ void read_rows(unsigned (&r)[4], const unsigned char* tile, const Lanes& lanes, int row,
                                           int step) {
   ldmatrix_x4(r, tile + lanes.of_rows + row * PITCH + step * 32);
-  round_fragment(r);
 }
 
 // Two fragments of B whose k are STEP rows of a tile, and whose columns are 16 of their numbers.
@@ -161,8 +172,7 @@ __device__ __forceinline__ void read_columns(unsigned (&r)[4], const unsigned ch
   } else {
 #pragma unroll
     for (int i = 0; i < 4; i++) r[i] = *reinterpret_cast<const unsigned*>(at + i % 2 * PITCH + i / 2 * 32);
-    round_fragment(r);
-  }
+    }
 }
 
 // d += a b for two fragments of B.
@@ -183,7 +193,10 @@ template <int COLUMNS>
 __device__ __forceinline__ void to_a(unsigned (&a)[4], const float (&sums)[COLUMNS][4], int step) {
 #if ELEMENT_BF16
 #pragma unroll
-  for (int i = 0; i < 4; i++) a[i] = to_bf16_pair(sums[2 * step + i / 2][i % 2 * 2], sums[2 * step + i / 2][i % 2 * 2 + 1]);
+  for (int i = 0; i < 4; i++) {
+    const float (&half)[4] = sums[2 * step + i / 2];
+    a[i] = to_bf16_pair(half[i % 2 * 2], half[i % 2 * 2 + 1]);
+  }
 #else
   const float (&s)[4] = sums[step];
   const float in_order[4] = {s[0], s[2], s[1], s[3]};
@@ -221,8 +234,7 @@ class Factor {
 
   __device__ __forceinline__ void fetch(unsigned (&r)[4], int slab, int step) const {
     ldmatrix_x4(r, at_ + slab * 16 * PITCH + step * 32);
-    round_fragment(r);
-  }
+    }
 };
 
 // sums = A B^T: products of all pairs of rows, of `a` and of a tile.
@@ -284,6 +296,7 @@ __device__ __forceinline__ void write_rows(Element* out, int apart, int count, i
 #pragma unroll
       for (int j = 0; j < N; j++) piece.at[j] = Convert<Element>::from(x.at[j]);
       const int row = first + x.row;
-      store<N>(out + (long long)row * apart + x.col, piece, unsigned(row) < unsigned(count) ? size - x.col : 0, aligned);
+      const bool inside = unsigned(row) < unsigned(count);
+      store<N>(out + (long long)row * apart + x.col, piece, inside ? size - x.col : 0, aligned);
     }
 }

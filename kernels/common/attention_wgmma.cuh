@@ -75,27 +75,32 @@ struct TileRing : Place<DEPTH> {
   }
 };
 
-// d (64, 8 GROUPS) = A B^T: scalar products of 64 rows of a tile that begin at `a`, and the rows of tile `b`. The tiles have
-// A_ROWS and 8 GROUPS rows.
+// Issue d (64, 8 GROUPS) = A B^T, a group of products: scalar products of 64 rows of a tile that begin at `a`, and the
+// rows of tile `b`. The tiles have A_ROWS and 8 GROUPS rows.
 template <int A_ROWS, int GROUPS>
 __device__ __forceinline__ void multiply_rows(float (&d)[GROUPS][4], const unsigned char* a, const unsigned char* b) {
   const auto a_factor = wgmma_factor<true>(a, 0), b_factor = wgmma_factor<true>(b, 0);
   constexpr int STEPS_OF_BOX = BOX / STEP, B_ROWS = 8 * GROUPS;
+  wgmma_fence(d);
 #pragma unroll
   for (int i = 0; i < HEAD_SIZE / STEP; i++) {
     const int box = i / STEPS_OF_BOX, within = i % STEPS_OF_BOX * STEP_BYTES;
     wgmma<true, true, true>(d, wgmma_advance(a_factor, box * A_ROWS * ROW_BYTES + within),
                             wgmma_advance(b_factor, box * B_ROWS * ROW_BYTES + within), i > 0);
   }
+  wgmma_commit();
 }
 
-// d (64, HEAD_SIZE) += P B: sums of the rows of tile `b`, 16 STEPS of them, weighted by P.
+// Issue d (64, HEAD_SIZE) += P B, a group: sums of the rows of tile `b`, 16 STEPS of them, weighted by P. P is made
+// before the fence, as sums are, though nothing else says so to a compiler.
 template <int STEPS>
-__device__ __forceinline__ void add_rows(float (&d)[HEAD_GROUPS][4], const unsigned (&p)[STEPS][4],
-                                         const unsigned char* b) {
+__device__ __forceinline__ void add_rows(float (&d)[HEAD_GROUPS][4], unsigned (&p)[STEPS][4], const unsigned char* b) {
   const auto factor = wgmma_factor<false>(b, STEPS * STEP * ROW_BYTES);
+  keep_sums(p);
+  wgmma_fence(d);
 #pragma unroll
   for (int i = 0; i < STEPS; i++) wgmma<false>(d, p[i], wgmma_advance(factor, i * STEP * ROW_BYTES), true);
+  wgmma_commit();
 }
 
 // Sums of wgmma, rounded, as its factor A: a lane keeps what it has.

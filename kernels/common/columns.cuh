@@ -1,6 +1,7 @@
 // Reduction down the columns of a matrix by a block of 256. `across` lanes of a warp (a power of two) are side by side,
-// 4 columns each; all others take other rows. So with few columns, as images of few channels have, no lane is idle.
-// Partial results meet by shuffles, then in shared memory, in an order that never changes: the same bits every time.
+// a piece of columns each; all others take other rows. So with few columns, as images of few channels have, no lane is
+// idle. Partial results meet by shuffles, then in shared memory, in an order that never changes: the same bits every
+// time.
 #pragma once
 #include "elements.cuh"
 
@@ -17,6 +18,28 @@ struct Columns {
     row = blockIdx.y * rows_per_part + (threadIdx.x >> doublings);
     apart = 32 * COLUMN_WARPS >> doublings;
     stop = min(rows, int(blockIdx.y + 1) * rows_per_part);
+  }
+  // add(rows) for each `several` rows of this thread, then add_one(row) for the rest, and for all where they are not
+  // `whole`: 16 bytes each. read(row, count, whole) makes a row of `count` columns. All are in registers before one is
+  // added: 64 bytes under way in each thread are enough with 4 blocks on a multiprocessor.
+  template <int several, class Read, class Add, class AddOne>
+  __device__ __forceinline__ void each(int n, bool whole, Read read, Add add, AddOne add_one) const {
+    int at = row;
+    const int count = n - first;
+    if (!whole || count < PIECE) {
+#pragma unroll 1
+      for (; at < stop; at += apart) add_one(read(at, count, false));
+      return;
+    }
+#pragma unroll 1
+    for (; at + (several - 1) * apart < stop; at += several * apart) {
+      decltype(read(0, 0, true)) rows[several];
+#pragma unroll
+      for (int i = 0; i < several; i++) rows[i] = read(at + i * apart, PIECE, true);
+      add(rows);
+    }
+#pragma unroll 1
+    for (; at < stop; at += apart) add_one(read(at, PIECE, true));
   }
 };
 

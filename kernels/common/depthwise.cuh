@@ -1,5 +1,6 @@
 // Pieces of channels of a depthwise convolution: products of an image and a filter, channel by channel.
 #pragma once
+#define ELEMENT_PIECE 4  // also in bf16: filters and sums are in registers
 #include "window.cuh"
 
 using Sum = Vec<float, PIECE>;

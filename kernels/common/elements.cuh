@@ -1,5 +1,4 @@
-// Loops over arrays, a piece of 4 elements at a time; 8 where all arrays are bf16, so that an access has 16 bytes all the
-// same: with 8 bytes a thread about a tenth of the bandwidth is left unused. ELEMENT_BF16: activations and their gradients are
+// Loops over arrays, a piece of 16 bytes at a time: 4 floats, 8 bf16. ELEMENT_BF16: activations and their gradients are
 // 0: float, 1: bf16. Parameters, statistics and sums are float always.
 #pragma once
 #include "numbers.cuh"
@@ -10,18 +9,18 @@
 #endif
 using Element = FloatOrBf16<ELEMENT_BF16>::Type;
 
-constexpr int PIECE = 4;
-
-// Elements of a piece of several arrays of these types that are read together.
-template <class... T>
-constexpr int PIECE_OF = (... && (sizeof(T) == 2)) ? 8 : PIECE;
+// A file whose threads keep many pieces in registers defines less before it includes this.
+#ifndef ELEMENT_PIECE
+#define ELEMENT_PIECE (16 / sizeof(Element))
+#endif
+constexpr int PIECE = ELEMENT_PIECE;
 
 // body(first, count) for each piece of n elements that is this thread's; any one-dimensional grid.
-template <int N = PIECE, class Body>
+template <class Body>
 __device__ __forceinline__ void for_each_piece(long long n, Body body) {
-  const long long apart = (long long)gridDim.x * blockDim.x * N;
-  for (long long first = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * N; first < n; first += apart)
-    body(first, n - first < N ? int(n - first) : N);
+  const long long apart = (long long)gridDim.x * blockDim.x * PIECE;
+  for (long long first = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * PIECE; first < n; first += apart)
+    body(first, n - first < PIECE ? int(n - first) : PIECE);
 }
 
 // Loops of a grid over items in up to three dimensions, without a division: body(i) for each of n < 2^31 that is this
@@ -35,42 +34,81 @@ template <class Body>
 __device__ __forceinline__ void for_each_down(int n, Body body) {
   for (unsigned i = blockIdx.y * blockDim.y + threadIdx.y; i < unsigned(n); i += gridDim.y * blockDim.y) body(int(i));
 }
+// The same with `several` items at a time: write(i, read(i)), all of them read before the first is written, since a
+// thread with many registers needs more than one load under way.
+template <int several, class Read, class Write>
+__device__ __forceinline__ void for_each_down(int n, Read read, Write write) {
+  const unsigned apart = gridDim.y * blockDim.y;
+  unsigned i = blockIdx.y * blockDim.y + threadIdx.y;
+#pragma unroll 1
+  for (; i + (several - 1) * apart < unsigned(n); i += several * apart) {
+    decltype(read(0)) items[several];
+#pragma unroll
+    for (int j = 0; j < several; j++) items[j] = read(int(i + j * apart));
+#pragma unroll
+    for (int j = 0; j < several; j++) write(int(i + j * apart), items[j]);
+  }
+#pragma unroll 1
+  for (; i < unsigned(n); i += apart) write(int(i), read(int(i)));
+}
 template <class Body>
 __device__ __forceinline__ void for_each_layer(int n, Body body) {
   for (unsigned i = blockIdx.z; i < unsigned(n); i += gridDim.z) body(int(i));
 }
 
-template <int N = PIECE, class T>
+template <class T>
 __device__ __forceinline__ bool piece_aligned(const T* array) {
-  return rows_aligned<N>(array, 0);
+  return rows_aligned<PIECE>(array, 0);
 }
 
-template <class Out, int N = PIECE, class F, class... In>
-__device__ __forceinline__ Vec<Out, N> apply(F f, const In&... in) {
-  Vec<Out, N> y;
+// The numbers in the type Out; two at a time in bf16, which is one instruction.
+template <class Out>
+struct Rounded {
+  template <int N>
+  static __device__ __forceinline__ Vec<Out, N> from(const Vec<float, N>& x) {
+    return x;
+  }
+};
+template <>
+struct Rounded<bf16> {
+  template <int N>
+  static __device__ __forceinline__ Vec<bf16, N> from(const Vec<float, N>& x) {
+    static_assert(N % 2 == 0, "pairs");
+    Vec<bf16, N> y;
 #pragma unroll
-  for (int i = 0; i < N; i++) y.at[i] = Convert<Out>::from(f(to_float(in.at[i])...));
-  return y;
+    for (int i = 0; i < N; i += 2) {
+      const unsigned pair = to_bf16_pair(x.at[i], x.at[i + 1]);
+      y.at[i].bits = static_cast<unsigned short>(pair);
+      y.at[i + 1].bits = static_cast<unsigned short>(pair >> 16);
+    }
+    return y;
+  }
+};
+
+template <class Out, class F, class... In>
+__device__ __forceinline__ Vec<Out, PIECE> apply(F f, const In&... in) {
+  Vec<float, PIECE> y;
+#pragma unroll
+  for (int i = 0; i < PIECE; i++) y.at[i] = f(to_float(in.at[i])...);
+  return Rounded<Out>::from(y);
 }
 
 // out = f(in...), element by element; out may be one of them.
 template <class Out, class F, class... In>
 __device__ __forceinline__ void map(Out* out, long long n, F f, const In*... in) {
-  constexpr int N = PIECE_OF<Out, In...>;
-  const bool aligned = (piece_aligned<N>(out) && ... && piece_aligned<N>(in));
-  for_each_piece<N>(n, [&](long long i, int count) {
-    store<N>(out + i, apply<Out, N>(f, load<N>(in + i, count, aligned)...), count, aligned);
+  const bool aligned = (piece_aligned(out) && ... && piece_aligned(in));
+  for_each_piece(n, [&](long long i, int count) {
+    store<PIECE>(out + i, apply<Out>(f, load<PIECE>(in + i, count, aligned)...), count, aligned);
   });
 }
 
 // Two results of one input, read once.
 template <class Out, class F, class G, class In>
 __device__ __forceinline__ void map_two(Out* out, Out* second, long long n, F f, G g, const In* in) {
-  constexpr int N = PIECE_OF<Out, In>;
-  const bool aligned = piece_aligned<N>(out) && piece_aligned<N>(second) && piece_aligned<N>(in);
-  for_each_piece<N>(n, [&](long long i, int count) {
-    const auto x = load<N>(in + i, count, aligned);
-    store<N>(out + i, apply<Out, N>(f, x), count, aligned);
-    store<N>(second + i, apply<Out, N>(g, x), count, aligned);
+  const bool aligned = piece_aligned(out) && piece_aligned(second) && piece_aligned(in);
+  for_each_piece(n, [&](long long i, int count) {
+    const auto x = load<PIECE>(in + i, count, aligned);
+    store<PIECE>(out + i, apply<Out>(f, x), count, aligned);
+    store<PIECE>(second + i, apply<Out>(g, x), count, aligned);
   });
 }

@@ -22,25 +22,29 @@
 #ifndef EPILOGUE
 #define EPILOGUE EPILOGUE_NONE
 #endif
+#ifndef OUTPUT_BF16
+#define OUTPUT_BF16 0
+#endif
 static_assert(EPILOGUE >= EPILOGUE_NONE && EPILOGUE <= EPILOGUE_GELU_TANH_GRADIENT, "no such epilogue");
 #define EPILOGUE_IS_GRADIENT (EPILOGUE >= EPILOGUE_RELU_GRADIENT)
 #ifndef COLUMN_MOMENTS
 #define COLUMN_MOMENTS 0
 #endif
 
+// The function that EPILOGUE names, or its slope; cheaper where what becomes of it is rounded to bf16.
 __device__ __forceinline__ float activate(float x) {
 #if EPILOGUE == EPILOGUE_RELU
   return relu_of(x);
 #elif EPILOGUE == EPILOGUE_GELU
-  return gelu_of(x);
+  return OUTPUT_BF16 ? gelu_approx(x) : gelu_of(x);
 #elif EPILOGUE == EPILOGUE_GELU_TANH
-  return gelu_tanh_of(x);
+  return OUTPUT_BF16 ? gelu_tanh_approx(x) : gelu_tanh_of(x);
 #elif EPILOGUE == EPILOGUE_RELU_GRADIENT
   return relu_slope(x);
 #elif EPILOGUE == EPILOGUE_GELU_GRADIENT
-  return gelu_slope(x);
+  return OUTPUT_BF16 ? gelu_slope_approx(x) : gelu_slope(x);
 #elif EPILOGUE == EPILOGUE_GELU_TANH_GRADIENT
-  return gelu_tanh_slope(x);
+  return OUTPUT_BF16 ? gelu_tanh_slope_approx(x) : gelu_tanh_slope(x);
 #else
   return x;
 #endif

@@ -49,6 +49,13 @@ __device__ __forceinline__ void wgmma_fence(float (&d)[GROUPS][4]) {
 #endif
 }
 
+template <int SLABS, int GROUPS>
+__device__ __forceinline__ void wgmma_fence(float (&d)[SLABS][GROUPS][4]) {
+#pragma unroll
+  for (int i = 1; i < SLABS; i++) keep_sums(d[i]);
+  wgmma_fence(d[0]);
+}
+
 __device__ __forceinline__ void wgmma_commit() {
 #ifdef CUDA_ON_CPU
   on_cpu::commit_products();
@@ -72,6 +79,13 @@ template <int GROUPS>
 __device__ __forceinline__ void wgmma_wait(float (&d)[GROUPS][4]) {
   wgmma_wait<0>();
   keep_sums(d);
+}
+
+template <int SLABS, int GROUPS>
+__device__ __forceinline__ void wgmma_wait(float (&d)[SLABS][GROUPS][4]) {
+  wgmma_wait<0>();
+#pragma unroll
+  for (int i = 0; i < SLABS; i++) keep_sums(d[i]);
 }
 
 // Registers move between warpgroups: a producer needs few, and all of them together have 64 K.

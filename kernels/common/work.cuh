@@ -1,5 +1,6 @@
 // The work of persistent blocks, or clusters of them: piece by piece, each a tile (for each block), a part of K, a
-// matrix of the batch. The blocks of a cluster have tiles one below the other.
+// matrix of the batch. The blocks of a cluster have tiles one below the other. Where there are several products, the
+// number of the first piece of the next is what the last has left over: passed().
 #pragma once
 #include "cluster.cuh"
 #include "gemm.cuh"
@@ -9,12 +10,16 @@ struct Work {
   int number, tiles;
 
   template <class Input, class Output>
-  __device__ __forceinline__ explicit Work(const Gemm<Input, Output>& gemm)
-      : number(blockIdx.x / BLOCKS),
+  __device__ __forceinline__ explicit Work(const Gemm<Input, Output>& gemm, int first = blockIdx.x / BLOCKS)
+      : number(first),
         tiles(((gemm.m + BLOCKS * ROWS - 1) / (BLOCKS * ROWS)) * ((gemm.n + COLS - 1) / COLS)) {}
   template <class Input, class Output>
   __device__ __forceinline__ bool left(const Gemm<Input, Output>& gemm) const {
     return number < tiles * gemm.splits * gemm.batch;
+  }
+  template <class Input, class Output>
+  __device__ __forceinline__ int passed(const Gemm<Input, Output>& gemm) const {
+    return number - tiles * gemm.splits * gemm.batch;
   }
   __device__ __forceinline__ void advance() { number += gridDim.x / BLOCKS; }
   template <class Input, class Output>

@@ -172,6 +172,11 @@ char* async_view(const char* shared) {
 
 void fence_async() { memcpy(block.cta().async_view, block.cta().dynamic_shared, block.shared_bytes); }
 
+void fence_async(const void* written, size_t bytes) {
+  const char* first = static_cast<const char*>(written);
+  memcpy(async_view(first), first, bytes);
+}
+
 void start_tensor_store(const TensorMap* map, unsigned rank, const int (&first)[4], const void* from) {
   if (map->im2col || rank != map->rank) block.fail("a tensor store by a map with another number of dims");
   check_map(*map, from);

@@ -49,6 +49,7 @@ void start_im2col_copy(void* to, const TensorMap* map, const int (&first)[4], in
                        unsigned ctas);
 void fence_registers();
 void fence_async();
+void fence_async(const void* written, size_t bytes);
 void start_tensor_store(const TensorMap* map, unsigned rank, const int (&first)[4], const void* from);
 void commit_tensor_stores();
 void wait_tensor_stores(int pending);  // do the stores of all committed groups except the newest `pending`

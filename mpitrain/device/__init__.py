@@ -12,7 +12,7 @@ from .buffers import Blocks, Buffers, Overlay
 from .cpu import ALIGNMENT, CPU, Device, Event, Graph, Stream, device_of, register
 from .discovery import cublas_error, discover, open_cublas, open_device, open_gpu
 from .loans import Loans
-from .tensor_map import Im2colMap, TensorMap
+from .tensor_map import Im2colMap, TensorMap, join_maps
 from .weight_copy import WeightCopy
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "device_of",
     "discover",
     "is_bf16",
+    "join_maps",
     "notes",
     "open_cublas",
     "open_device",

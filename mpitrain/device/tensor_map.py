@@ -5,6 +5,7 @@ by value.
 """
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -149,6 +150,12 @@ def encode(planned: TensorMap | Im2colMap) -> np.ndarray:
     if error:
         raise UserError(f"the CUDA driver refuses a tensor map (error {error}): {planned}")
     return np.frombuffer(ctypes.string_at(first, MAP_BYTES), np.dtype((np.void, MAP_BYTES))).reshape(())
+
+
+def join_maps(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Return one argument of a kernel that takes several maps side by side."""
+    joined = b"".join(each.tobytes() for each in maps)
+    return np.frombuffer(joined, np.dtype((np.void, len(joined)))).reshape(())
 
 
 def _tiled(planned: TensorMap) -> tuple[str, tuple[Any, ...]]:

@@ -112,7 +112,7 @@ def _dq(head: int, bf16: bool, drops: bool) -> Tile:
 
 
 def _dkdv(head: int, bf16: bool, drops: bool) -> Tile:
-    rows = 32 if head == 32 else 16  # gradients of keys and values take twice the registers of those of queries
+    rows = 32 if head <= (64 if bf16 and not drops else 32) else 16  # two gradients take registers
     return Tile(head, rows, 32, 2, bf16, drops, "TILE_Q", own_arrays=2, statistics=2)
 
 

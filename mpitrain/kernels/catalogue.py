@@ -21,7 +21,18 @@ PRODUCTS = (  # transpose A, transpose B, epilogue
     (False, True, "gelu_tanh_gradient"),
     (True, False, "none"),  # dw
 )
+ROWS_HELD = (  # rows of layernorm.cu and rmsnorm.cu in registers: warps and pieces (ops/cuda/normalize_rows.py)
+    *({"ROW_WARPS": warps} for warps in (2, 3, 4, 6, 8, 16)),
+    *({"ROW_WARPS": 16, "ROW_PIECES": pieces} for pieces in (2, 4)),
+)
 VARIANTS = (  # of other files, besides their defaults
+    *(
+        kernel(file, held, name=name)
+        for file in ("layernorm.cu", "rmsnorm.cu")
+        for name in entries(file)
+        for held in ROWS_HELD
+    ),
+    kernel("softmax_cross_entropy.cu", {"ROW_WARPS": 16}, name="softmax_cross_entropy"),
     kernel("pool.cu", {"ARGMAX_BITS": 16}, name="max_pool"),
     *(kernel("softmax.cu", {"ROW_WARPS": 8}, name=name) for name in entries("softmax.cu")),
     *(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..device import join_maps
 from .convolution import Convolution, record_of
 from .convolution_plan import ConvolutionPlan
 from .gemm import RECORD
@@ -53,8 +54,8 @@ def _maps(device: Any, made: ConvolutionPlan, number: int, operands: Operands) -
     if not made.parts:
         return ()
     part = made.parts[number]
-    planned = part.images_map(operands.a), part.factor_map(operands.b, made.tile)
-    return device.tensor_map(planned[0]), device.tensor_map(planned[1])
+    images = join_maps([device.tensor_map(planned) for planned in part.images_maps(operands.a)])
+    return images, device.tensor_map(part.factor_map(operands.b, made.tile))
 
 
 def gemm_record(made: ConvolutionPlan, conv: Convolution, number: int, operands: Operands) -> bytes:

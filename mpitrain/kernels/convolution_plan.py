@@ -196,7 +196,7 @@ def splits_of(conv: Convolution, tile: Tile, num_processors: int) -> tuple[int, 
 def microseconds(conv: Convolution, tile: Tile, splits: int, num_processors: int, table: Table) -> float:
     """Return the time that the model predicts."""
     parts = parts_of(conv) if tile.is_persistent else ()
-    each = [part.shape for part in parts]
+    each = [shape for part in parts for shape in part.shapes]
     each = each or [(conv.shape(Classes((v,), (h,)))) for classes in conv.classes() for v, h in classes.each()]
     counts = [(ceil_div(s.m, tile.m) * ceil_div(s.n, tile.n) * s.batch * splits, s.k / splits) for s in each]
     blocks = sum(count for count, _ in counts)

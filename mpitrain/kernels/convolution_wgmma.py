@@ -1,15 +1,14 @@
 """Convolutions by wgmma, from images that Hopper's copy engine gathers: what it covers, its tiles and its tensor maps.
 
-See kernels/conv2d_wgmma.cu (forward, and dx, a launch for each class of pixels) and kernels/conv2d_dw_wgmma.cu.
+See kernels/conv2d_wgmma.cu (forward, and dx class by class) and kernels/conv2d_dw_wgmma.cu.
 """
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import product
 from math import prod
 
 from ..device import Im2colMap, TensorMap
-from .convolution import KINDS, Axis, Classes, Convolution
+from .convolution import KINDS, MOST_CLASSES, Axis, Classes, Convolution
 from .gemm import BOX, EPILOGUES, WGMMA_ROWS, Shape, Tile
 from .kernel import Kernel, kernel
 from .plan import MOST_ACROSS, Launch, ceil_div
@@ -17,6 +16,7 @@ from .plan import MOST_ACROSS, Launch, ceil_div
 STAGES = {64: 8, 128: 6, 192: 5, 256: 4}  # that fit into shared memory, by columns of a tile
 GROUP_ROWS = 64  # of dw, of one tap
 MOST_OFFSET = 255  # of a tap from the first of its window
+MAPS = MOST_CLASSES**2  # of a kernel for classes
 SLAB = 16  # rows of one column sum, or of the moments of one part
 
 
@@ -46,26 +46,35 @@ def built_for(tile: Tile, conv: Convolution, scattered: bool = False, moments: b
 
 @dataclass(frozen=True)
 class Part:
-    """One launch: a class of dx, or all of another convolution.
+    """One launch: up to four classes of dx, or all of another convolution.
 
     Attributes
     ----------
     classes : Classes
-        One class, whose taps are counted in the order in which they lie in the images.
-    shape : Shape
-        Its product. For forward and dx, k counts whole boxes of channels.
+        Their taps are counted in the order in which they lie in the images.
+    shapes : tuple of Shape
+        The product of each class. For forward and dx, k counts whole boxes of channels.
     scattered : bool
         Whether its pixels are apart from each other in out.
     """
 
     conv: Convolution
     classes: Classes
-    shape: Shape
+    shapes: tuple[Shape, ...]
     scattered: bool
 
-    def images_map(self, address: int) -> Im2colMap:
-        """Return the map of the gathered images, which begin at ``address``."""
-        conv, axes = self.conv, (self.classes.horizontal[0], self.classes.vertical[0])
+    @property
+    def shape(self) -> Shape:
+        """The largest product."""
+        return replace(self.shapes[0], m=max(s.m for s in self.shapes), k=max(s.k for s in self.shapes))
+
+    def images_maps(self, address: int) -> tuple[Im2colMap, ...]:
+        """Return the maps of the gathered images, which begin at ``address``: of one class, or of MAPS."""
+        maps = [self._map(address, *axes) for axes in self.classes.each()]
+        return (*maps, *maps[:1] * (MAPS - len(maps))) if self.scattered else tuple(maps)
+
+    def _map(self, address: int, vertical: Axis, horizontal: Axis) -> Im2colMap:
+        conv, axes = self.conv, (horizontal, vertical)
         (height, width), channels = conv.gathered
         lower = axes[0].first, axes[1].first
         last = [low + (axis.positions - 1) * axis.scale for low, axis in zip(lower, axes, strict=True)]
@@ -87,7 +96,7 @@ class Part:
 
     def launch(self, tile: Tile, splits: int, num_processors: int) -> Launch:
         """Return the launch of as many clusters as there is work for, or as fit."""
-        tiles = ceil_div(self.shape.m, tile.m) * ceil_div(self.shape.n, tile.n)
+        tiles = sum(ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) for shape in self.shapes)
         clusters = min(tiles * splits, max(1, num_processors // tile.cluster))
         return Launch((clusters * tile.cluster, 1, 1), (tile.threads, 1, 1), tile.shared_bytes, tile.cluster)
 
@@ -105,18 +114,8 @@ def parts_of(conv: Convolution) -> tuple[Part, ...]:
         return ()
     if conv.images * max(prod(conv.output), prod(conv.size)) > MOST_ACROSS:
         return ()
-    both = [[_upward(axis) for axis in axes] for axes in _all_axes(conv)]
-    parts = [_part(conv, vertical, horizontal) for vertical, horizontal in product(*both)]
+    parts = [_part(conv, classes) for classes in conv.classes()]
     return tuple(parts) if all(map(_fits, parts)) else ()
-
-
-def _all_axes(conv: Convolution) -> list[list[Axis]]:
-    """Return all classes of each direction."""
-    found: list[list[Axis]] = [[], []]
-    for classes in conv.classes():
-        for dim, axes in enumerate((classes.vertical, classes.horizontal)):
-            found[dim] += [axis for axis in axes if axis not in found[dim]]
-    return found
 
 
 def _upward(axis: Axis) -> Axis:
@@ -133,21 +132,23 @@ def _upward(axis: Axis) -> Axis:
     )
 
 
-def _part(conv: Convolution, vertical: Axis, horizontal: Axis) -> Part:
-    classes = Classes((vertical,), (horizontal,))
-    shape = conv.shape(classes)
+def _part(conv: Convolution, classes: Classes) -> Part:
+    upward = Classes(*(tuple(map(_upward, axes)) for axes in (classes.vertical, classes.horizontal)))
+    shapes = [conv.shape(Classes((v,), (h,))) for v, h in upward.each()]
     if conv.kind != "dw":
-        shape = replace(shape, k=vertical.taps * horizontal.taps * ceil_div(conv.depth, BOX) * BOX)
-    return Part(conv, classes, shape, vertical.place_step > 1 or horizontal.place_step > 1)
+        taps = [v.taps * h.taps for v, h in upward.each()]
+        shapes = [replace(s, k=n * ceil_div(conv.depth, BOX) * BOX) for s, n in zip(shapes, taps, strict=True)]
+    scattered = any(axis.place_step > 1 for axis in (*upward.vertical, *upward.horizontal))
+    return Part(conv, upward, tuple(shapes), scattered)
 
 
 def _fits(part: Part) -> bool:
     """Return whether the copy engine takes the windows of a part."""
-    axes = part.classes.vertical[0], part.classes.horizontal[0]
+    axes = *part.classes.vertical, *part.classes.horizontal
     if any((axis.taps - 1) * axis.step > MOST_OFFSET for axis in axes):
         return False
     try:
-        part.images_map(0)
+        part.images_maps(0)
     except ValueError:
         return False
     return True

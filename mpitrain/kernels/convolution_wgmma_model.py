@@ -41,18 +41,16 @@ def predict(conv: Convolution) -> Prediction:
     tile, splits = choose_convolution(conv, "sm_90a", PROCESSORS, read_table())
     assert tile.is_persistent, f"{conv} is left to {tile.name}"
     memory = moved_bytes(conv) / BYTES_PER_S
-    l2, tensor, launches = 0.0, 0.0, 0
-    busy = 0.0
-    for part in parts_of(conv):
-        shape = part.shape
-        pieces = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * splits
-        waves = ceil_div(pieces, PROCESSORS // tile.cluster)
+    parts, clusters = parts_of(conv), PROCESSORS // tile.cluster
+    pieces, l2, tensor, busy = 0, 0.0, 0.0, 0.0
+    for shape in (shape for part in parts for shape in part.shapes):
+        each = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * splits
         fetch, multiply = _clocks(conv, tile, ceil_div(ceil_div(shape.k, TILE_K), splits))
-        l2 += waves * fetch / CLOCK_HZ
-        tensor += waves * multiply / CLOCK_HZ
-        busy += waves * max(fetch, multiply) / CLOCK_HZ
-        launches += 1
-    total = max(memory, busy) + LAUNCH_S * launches
+        pieces, l2, tensor = pieces + each, l2 + each * fetch, tensor + each * multiply
+        busy += each * max(fetch, multiply)
+    wave = ceil_div(pieces, clusters) / pieces / CLOCK_HZ  # seconds for a clock of each piece, in whole waves
+    l2, tensor, busy = l2 * wave, tensor * wave, busy * wave
+    total = max(memory, busy) + LAUNCH_S * len(parts)
     if splits > 1:
         shape = parts_of(conv)[0].shape
         total += LAUNCH_S + 8 * splits * shape.m * shape.n / BYTES_PER_S

@@ -34,8 +34,14 @@ INPUTS |= {"conv2d_simt": ("fp32",), "conv2d_mma": ("tf32", "bf16"), "conv2d_wgm
 LEAST_ARCH = {"gemm_simt": 75, "gemm_mma": 80, "gemm_wgmma": 90}
 LEAST_ARCH |= {"conv2d_simt": 75, "conv2d_mma": 80, "conv2d_wgmma": 90}
 BOX = 64  # bf16 in a row of 128 bytes, as the copy engine writes them for gemm_wgmma
-BOX_TF32 = 32
+BOX_FP32 = 32
 WGMMA_ROWS, WGMMA_THREADS = 128, 384  # of a block: one producer and two consumers
+WGMMA_WARPS = 8  # of the consumers
+CHUNK_BYTES, CHUNK_ROWS = 128 * 16, 16  # of the boxes in which they write
+BARRIER_BYTES = 8
+
+Box = tuple[int, int]
+"""Columns and rows that the copy engine moves at once."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,17 @@ class Shape:
 
 @dataclass(frozen=True)
 class Tile:
-    """A kernel with its tile: the part of out that a block (or a cluster of blocks) computes, and its warps' parts."""
+    """A kernel with its tile: the part of out that a block (or a cluster of blocks) computes, and its warps' parts.
+
+    Attributes
+    ----------
+    rows : int
+        Kernels of wgmma: those of m that one block of a cluster computes.
+    buffers : int
+        gemm_wgmma: chunks of results of each warp that may be on their way to memory.
+    ping_pong : bool
+        gemm_wgmma: whether its two consumers take tiles in turn (else, each half of a tile).
+    """
 
     kernel: str
     m: int
@@ -71,11 +87,14 @@ class Tile:
     warp_m: int
     warp_n: int
     stages: int = 0
+    rows: int = WGMMA_ROWS
+    buffers: int = 0
+    ping_pong: bool = False
 
     @property
     def name(self) -> str:
         """The name in the table."""
-        return f"{self.kernel.removeprefix('gemm_')}_{self.m}x{self.n}"
+        return f"{self.kernel.removeprefix('gemm_')}_{self.m}x{self.n}" + "_ping_pong" * self.ping_pong
 
     @property
     def is_persistent(self) -> bool:
@@ -85,7 +104,7 @@ class Tile:
     @property
     def cluster(self) -> int:
         """Blocks that compute a tile together."""
-        return self.m // WGMMA_ROWS if self.is_persistent else 1
+        return self.m // self.rows if self.is_persistent else 1
 
     @property
     def threads(self) -> int:
@@ -96,10 +115,14 @@ class Tile:
 
     @property
     def shared_bytes(self) -> int:
-        """Dynamic shared memory of a block: a ring of stages, 128 bytes deep (and its mbarriers, aligned)."""
-        if self.is_persistent:
-            return self.stages * ((WGMMA_ROWS + self.n) * 128 + 16) + 1024
-        return self.stages * (self.m + self.n) * 128
+        """Dynamic shared memory of a block: a ring of stages, 128 bytes deep.
+
+        With their mbarriers, the buffers of results and an alignment, for kernels of wgmma. B may come in whole boxes.
+        """
+        if not self.is_persistent:
+            return self.stages * (self.m + self.n) * 128
+        ring = self.stages * ((self.rows + ceil_div(self.n, BOX) * BOX) * 128 + 2 * BARRIER_BYTES)
+        return ring + WGMMA_WARPS * self.buffers * (CHUNK_BYTES + BARRIER_BYTES) + 1024
 
     @property
     def slab(self) -> int:
@@ -115,16 +138,19 @@ class Tile:
         """Return whether it can compute ``shape`` on ``arch``."""
         number = arch_number(arch)
         runs = arch == "sm_90a" if self.is_persistent else number >= self.least_arch
+        if self.is_persistent and self.n % BOX and not _k_contiguous_b(shape):
+            return False  # a part of each box of B would be fetched in vain
         return runs and shape.inputs in INPUTS[self.kernel] and self.shared_bytes <= shared_bytes_limit(number)
 
-    def boxes(self, shape: Shape) -> tuple[tuple[int, int], tuple[int, int]] | None:
-        """Return the boxes (columns, rows) in which the copy engine fetches A and B from memory."""
+    def boxes(self, shape: Shape) -> tuple[Box, Box, Box] | None:
+        """Return the boxes in which the copy engine fetches A and B from memory, and writes out."""
         if not self.is_persistent:
             return None
+        out = (BOX if shape.outputs == "bf16" else BOX_FP32, CHUNK_ROWS)
         if shape.inputs == "tf32":  # made contiguous in k beforehand (round_tf32.py)
-            return (BOX_TF32, WGMMA_ROWS), (BOX_TF32, self.n // self.cluster)
-        a_rows = BOX if shape.transpose_a else WGMMA_ROWS
-        return (BOX, a_rows), (BOX, self.n // self.cluster if shape.transpose_b else BOX)
+            return (BOX_FP32, self.rows), (BOX_FP32, self.n // self.cluster), out
+        a_rows = BOX if shape.transpose_a else self.rows
+        return (BOX, a_rows), (BOX, self.n // self.cluster if shape.transpose_b else BOX), out
 
     def built_for(self, shape: Shape) -> Kernel:
         """Return the kernel that computes ``shape`` in this tile."""
@@ -136,7 +162,8 @@ class Tile:
             "TILE_N": self.n,
         }
         if self.is_persistent:
-            macros |= {"CLUSTER": self.cluster}
+            macros |= {"TILE_M": self.rows, "CLUSTER": self.cluster}
+            macros |= {"BUFFERS": self.buffers, "PING_PONG": int(self.ping_pong)}
         else:
             macros |= {"TILE_M": self.m, "WARP_M": self.warp_m, "WARP_N": self.warp_n}
         if self.kernel == "gemm_simt":
@@ -147,15 +174,28 @@ class Tile:
         return kernel(f"{self.kernel}.cu", macros)
 
 
+def _k_contiguous_b(shape: Shape) -> bool:
+    """Return whether gemm_wgmma reads B as (N, K)."""
+    return shape.transpose_b or shape.inputs == "tf32"
+
+
+def _wgmma(m: int, rows: int, n: int, *, stages: int, buffers: int, ping_pong: bool = False) -> Tile:
+    return Tile("gemm_wgmma", m, n, CHUNK_ROWS, n, stages, rows, buffers, ping_pong)
+
+
 TILES = (
     Tile("gemm_simt", 128, 128, 64, 32),
     Tile("gemm_simt", 64, 64, 32, 32),
     Tile("gemm_simt", 32, 32, 32, 16),
     Tile("gemm_mma", 128, 128, 64, 32, stages=3),
     Tile("gemm_mma", 64, 64, 32, 32, stages=4),
-    Tile("gemm_wgmma", 256, 256, 16, 256, stages=4),
-    Tile("gemm_wgmma", 128, 256, 16, 256, stages=4),
-    Tile("gemm_wgmma", 128, 128, 16, 128, stages=6),
+    *(_wgmma(rows, 128, 256, stages=4, buffers=2) for rows in (256, 128)),
+    *(_wgmma(rows, 128, 192, stages=4, buffers=3) for rows in (256, 128)),
+    _wgmma(128, 128, 160, stages=4, buffers=3),
+    *(_wgmma(rows, 128, 128, stages=5, buffers=4, ping_pong=True) for rows in (256, 128)),
+    *(_wgmma(rows, 64, 256, stages=4, buffers=4, ping_pong=True) for rows in (128, 64)),
+    _wgmma(128, 128, 96, stages=5, buffers=4, ping_pong=True),
+    *(_wgmma(rows, 128, 64, stages=6, buffers=4, ping_pong=True) for rows in (256, 128)),
 )
 
 
@@ -171,7 +211,7 @@ class GemmPlan:
         The number of rows of one column sum.
     pieces : int
         Tiles of all parts of K of all matrices.
-    boxes : (box of A, box of B) or None
+    boxes : (box of A, box of B, box of out) or None
         For a kernel that takes tensor maps before its record.
     """
 
@@ -183,7 +223,7 @@ class GemmPlan:
     sum_launch: Launch | None
     slab: int
     pieces: int
-    boxes: tuple[tuple[int, int], tuple[int, int]] | None
+    boxes: tuple[Box, Box, Box] | None
 
 
 def make_plan(shape: Shape, tile: Tile, splits: int, num_processors: int = 132) -> GemmPlan:

@@ -1,6 +1,7 @@
 """Launches of planned products: the record that every gemm kernel takes, after tensor maps for some."""
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,25 @@ def launch_gemm(
         *(alpha, beta),
     )
     argument = np.frombuffer(record, RECORD).reshape(())
-    maps: tuple[np.ndarray, ...] = ()
-    if made.boxes is not None:
-        size = 2 if shape.inputs == "bf16" else 4
-        maps = tuple(factor.tensor_map(device, box, size) for factor, box in zip((a, b), made.boxes, strict=True))
+    maps = _tensor_maps(device, made, shape, a, b, out, pre) if made.boxes is not None else ()
     launch(device, made.kernel, made.launch, (*maps, argument))
     if made.sum_kernel is not None and made.sum_launch is not None:
         launch(device, made.sum_kernel, made.sum_launch, (argument,))
+
+
+def _tensor_maps(
+    device: Any, made: GemmPlan, shape: Shape, a: Matrices, b: Matrices, out: Matrices, pre: int
+) -> tuple[np.ndarray, ...]:
+    """Return the maps of A, B, out and pre; in place of those that the kernel will not use, that of A."""
+    assert made.boxes is not None
+    a_box, b_box, out_box = made.boxes
+    read, written = (2 if kind == "bf16" else 4 for kind in (shape.inputs, shape.outputs))
+    maps = [a.tensor_map(device, a_box, read), b.tensor_map(device, b_box, read)]
+    for address in (out.address, pre):
+        result = replace(out, address=address)
+        used = address and made.splits == 1 and result.can_be_written(written)
+        maps.append(result.tensor_map(device, out_box, written) if used else maps[0])
+    return tuple(maps)
 
 
 def partial_bytes(made: GemmPlan, shape: Shape) -> int:

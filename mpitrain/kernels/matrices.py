@@ -19,6 +19,11 @@ class Matrices:
     matrices: int = 1
     apart: int = 0
 
+    def can_be_written(self, element_bytes: int) -> bool:
+        """Return whether the copy engine can write these matrices: from multiples of 16 bytes on, as their rows."""
+        places = self.address, element_bytes * self.ld, element_bytes * self.apart if self.matrices > 1 else 0
+        return not any(place % 16 for place in places)
+
     def tensor_map(self, device: Any, box: tuple[int, int], element_bytes: int = 2) -> np.ndarray:
         """Return the argument that describes these matrices to the copy engine, in bf16 or (4 bytes) tf32."""
         size = max(1, self.cols), max(1, self.rows), self.matrices

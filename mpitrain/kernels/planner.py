@@ -7,6 +7,9 @@ kernels, else table.json, which says "measured": false, since its shares are gue
     time = waves * (latency + tile * k_split / (rate * share)) + [splits > 1] (launch + 8 splits M N batch / bandwidth)
            + [tf32 by wgmma] (2 launch + 8 K (M + N) batch / bandwidth)
 
+Blocks that stay for tile after tile (wgmma) pay the latency once; those whose consumers share a tile pay the epilogue
+once a wave, those whose consumers take turns once.
+
 A wave is one block on every multiprocessor. Small products need small tiles, to fill the machine; products with a long
 K and few tiles (the gradient of a weight over a long batch) need K split.
 """
@@ -26,6 +29,7 @@ from .plan import ceil_div
 
 TABLE = Path(__file__).with_name("table.json")
 TABLE_VARIABLE = "MPITRAIN_KERNEL_TABLE"
+EPILOGUE_AREA = 128 * 256
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Table:
     launch_us: float
     bytes_per_us: float
     shapes: dict[str, tuple[str, int]]
+    epilogue_us: float = 0.0  # of a wgmma tile of EPILOGUE_AREA elements
 
 
 def shape_key(shape: Shape, arch: str) -> str:
@@ -125,14 +130,23 @@ def choose(shape: Shape, arch: str, num_processors: int, table: Table) -> tuple[
     return min(choices, key=lambda choice: microseconds(shape, choice[0], choice[1], num_processors, table))
 
 
+def share_of(tile: Tile, table: Table) -> float:
+    """Return the share of the peak rate; for a tile that is newer than the table, the guess."""
+    return table.shares[tile.name] if tile.name in table.shares else read_table().shares[tile.name]
+
+
 def microseconds(shape: Shape, tile: Tile, splits: int, num_processors: int, table: Table) -> float:
     """Return the time that the model predicts."""
     made = make_plan(shape, tile, splits)
     at_once = max(1, num_processors // tile.cluster)
     depth = min(made.k_split, shape.k)
     area = tile.m // tile.cluster * tile.n
-    block = table.latency_us + area * depth / (table.rates[shape.inputs] * table.shares[tile.name])
-    time = ceil_div(made.pieces, at_once) * block
+    waves, block = ceil_div(made.pieces, at_once), area * depth / (table.rates[shape.inputs] * share_of(tile, table))
+    if tile.is_persistent:
+        epilogue = table.epilogue_us * area / EPILOGUE_AREA
+        time = table.latency_us + waves * block + (1 if tile.ping_pong else waves) * epilogue
+    else:
+        time = waves * (table.latency_us + block)
     if made.boxes is not None and shape.inputs == "tf32":  # each factor is rounded first
         factors = shape.k * (shape.m + shape.n) * shape.batch
         time += 2 * table.launch_us + 8 * factors / table.bytes_per_us

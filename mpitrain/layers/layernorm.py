@@ -1,17 +1,19 @@
 """Layer normalization."""
 
-import math
+from typing import Any
 
 import numpy as np
 
 from ..context import Context
-from ..ops.layernorm import layernorm, layernorm_backward
+from ..ops.layernorm import add_layernorm, add_layernorm_backward
+from ..ops.workspace import Keep
 from ..parameter import Parameter
 from . import init
-from .base import Layer, gradient_of
+from .base import gradient_of
+from .row_norm import RowNorm
 
 
-class LayerNorm(Layer):
+class LayerNorm(RowNorm):
     """y = w (x - mean) / sqrt(var + eps) + b over the last dimension (Ba, Kiros and Hinton 2016, arXiv 1607.06450).
 
     Parameters
@@ -27,28 +29,16 @@ class LayerNorm(Layer):
     """
 
     def __init__(self, size: int, eps: float = 1e-5):
-        self.size, self.eps = size, eps
-        self.weight = Parameter((size,), init.ones, decay=False)
+        super().__init__(size, eps)
         self.bias = Parameter((size,), init.zeros, decay=False)
 
-    def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
-        """Return the normalized rows, scaled and shifted."""
-        num_rows = math.prod(x.shape[:-1])
-        z = ctx.empty(self, "z", (num_rows, self.size))
-        r = ctx.empty(self, "r", (num_rows, 1), ctx.sum_dtype)
-        y: np.ndarray = ctx.lend(self, "y", x.shape)
-        layernorm(x.reshape(z.shape), self.weight.data, self.bias.data, self.eps, z, r, y.reshape(z.shape))
-        ctx[self] = z, r
-        return y
+    def _room(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
+        room: np.ndarray = ctx.backward.lend(self, "dx", dy.shape)
+        return room
 
-    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
-        """Write dw and db, return dx.
+    def _normalize(self, x: np.ndarray, residual: np.ndarray | None, s: np.ndarray, y: np.ndarray, keep: Keep) -> Any:
+        return add_layernorm(x, residual, self.weight.data, self.bias.data, self.eps, s, y, keep)
 
-        Nothing is put off (``Context.later``): one pass computes all three.
-        """
-        z, r = ctx[self]
-        rows = dy.reshape(z.shape)
-        dx: np.ndarray = ctx.backward.lend(self, "dx", dy.shape)
+    def _differentiate(self, dy: np.ndarray, kept: Any, residual: np.ndarray | None, dx: np.ndarray) -> None:
         gradients = gradient_of(self.weight), gradient_of(self.bias)
-        layernorm_backward(rows, z, r, self.weight.data, *gradients, dx.reshape(z.shape))
-        return dx
+        add_layernorm_backward(dy, kept, self.weight.data, *gradients, residual, dx)

@@ -46,7 +46,7 @@ class Linear(Layer):
         """Return x w + b."""
         rows = x if x.ndim == 2 else as_rows(x)
         ctx[self] = rows, x.shape
-        y: np.ndarray = ctx.lend(self, "y", (len(rows), self.num_outputs))
+        y: np.ndarray = ctx.lend_rows(self, "y", len(rows), self.num_outputs)
         linear(rows, self.weight.data, None if self.bias is None else self.bias.data, y, False)
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.num_outputs)
 

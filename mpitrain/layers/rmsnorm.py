@@ -1,17 +1,17 @@
 """Root mean square normalization."""
 
-import math
+from typing import Any
 
 import numpy as np
 
 from ..context import Context
-from ..ops.rmsnorm import rmsnorm, rmsnorm_backward
-from ..parameter import Parameter
-from . import init
-from .base import Layer, gradient_of
+from ..ops.rmsnorm import add_rmsnorm, add_rmsnorm_backward
+from ..ops.workspace import Keep
+from .base import gradient_of
+from .row_norm import RowNorm
 
 
-class RMSNorm(Layer):
+class RMSNorm(RowNorm):
     """y = w x / sqrt(mean of x^2 + eps) over the last dimension (Zhang and Sennrich 2019, arXiv 1910.07467).
 
     Parameters
@@ -25,22 +25,11 @@ class RMSNorm(Layer):
     x and y are (..., C). Forward keeps x and one number a row; dx is written over dy.
     """
 
-    def __init__(self, size: int, eps: float = 1e-5):
-        self.size, self.eps = size, eps
-        self.weight = Parameter((size,), init.ones, decay=False)
-
-    def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
-        """Return the normalized rows, scaled."""
-        rows = x.reshape(math.prod(x.shape[:-1]), self.size)
-        r = ctx.empty(self, "r", (len(rows), 1), ctx.sum_dtype)
-        y: np.ndarray = ctx.lend(self, "y", x.shape)
-        rmsnorm(rows, self.weight.data, self.eps, r, y.reshape(rows.shape))
-        ctx[self] = rows, r
-        return y
-
-    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
-        """Write dw, return dx. Nothing is put off (``Context.later``): one pass computes both."""
-        x, r = ctx[self]
-        rows = dy.reshape(x.shape)
-        rmsnorm_backward(rows, x, r, self.weight.data, gradient_of(self.weight), rows)
+    def _room(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         return dy
+
+    def _normalize(self, x: np.ndarray, residual: np.ndarray | None, s: np.ndarray, y: np.ndarray, keep: Keep) -> Any:
+        return add_rmsnorm(x, residual, self.weight.data, self.eps, s, y, keep)
+
+    def _differentiate(self, dy: np.ndarray, kept: Any, residual: np.ndarray | None, dx: np.ndarray) -> None:
+        add_rmsnorm_backward(dy, kept, self.weight.data, gradient_of(self.weight), residual, dx)

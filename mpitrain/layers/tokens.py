@@ -215,7 +215,7 @@ class TiedHead(Layer):
         """Return x w^T + b."""
         rows = as_rows(x)
         ctx[self] = rows, x.shape
-        y: np.ndarray = ctx.lend(self, "y", (len(rows), self.num_outputs))
+        y: np.ndarray = ctx.lend_rows(self, "y", len(rows), self.num_outputs)
         linear_dx(rows, self.weight.data, y)  # which is x w^T
         if self.bias is not None:
             np.add(y, self.bias.data, out=y)

@@ -12,6 +12,7 @@ from ..context import Context
 from ..ops.elementwise import add
 from .base import Layer, empty_gradient
 from .dropout import Dropout
+from .row_norm import differentiate_sum, normalize_sum
 
 
 class _Block(Layer):
@@ -39,11 +40,6 @@ class _Block(Layer):
             dy = dropout.backward(copy, ctx)
         return branch.backward(dy, ctx)
 
-    def _sum(self, a: np.ndarray, b: np.ndarray, name: str, ctx: Context) -> np.ndarray:
-        y: np.ndarray = ctx.lend(self, name, a.shape)
-        add(a, b, y)
-        return y
-
 
 class PreNormBlock(_Block):
     """z = x + attention(norm1(x)), y = z + mlp(norm2(z)) (Radford et al. 2019, "GPT-2"; Xiong et al. 2020, 2002.04745).
@@ -68,8 +64,12 @@ class PreNormBlock(_Block):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return y."""
-        z = self._sum(x, self._through(self.attention, self.dropout1, self.norm1.forward(x, ctx), ctx), "z", ctx)
-        return self._sum(z, self._through(self.mlp, self.dropout2, self.norm2.forward(z, ctx), ctx), "y", ctx)
+        branch = self._through(self.attention, self.dropout1, self.norm1.forward(x, ctx), ctx)
+        z: np.ndarray = ctx.lend(self, "z", x.shape)
+        branch = self._through(self.mlp, self.dropout2, normalize_sum(self.norm2, x, branch, z, ctx), ctx)
+        y: np.ndarray = ctx.lend(self, "y", x.shape)
+        add(z, branch, y)
+        return y
 
     def ask_dx(self, needed: bool) -> None:
         """Set ``needs_dx`` of this and of its layers."""
@@ -83,18 +83,14 @@ class PreNormBlock(_Block):
         dz = self._back(self.mlp, self.dropout2, dy, ctx)
         if not self.mlp.needs_dx:
             return empty_gradient(dy)
-        dz = self.norm2.backward(dz, ctx)
+        dz = differentiate_sum(self.norm2, dz, dy, ctx)
         if not self.norm2.needs_dx:
             return empty_gradient(dy)
-        add(dz, dy, dz)
         dx = self._back(self.attention, self.dropout1, dz, ctx)
         if not self.attention.needs_dx:
             return empty_gradient(dy)
-        dx = self.norm1.backward(dx, ctx)
-        if not self.norm1.needs_dx:
-            return empty_gradient(dy)
-        add(dx, dz, dx)
-        return dx
+        dx = differentiate_sum(self.norm1, dx, dz, ctx)
+        return dx if self.norm1.needs_dx else empty_gradient(dy)
 
 
 class PostNormBlock(_Block):
@@ -117,8 +113,10 @@ class PostNormBlock(_Block):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return y."""
-        z = self.norm1.forward(self._sum(x, self._through(self.attention, self.dropout1, x, ctx), "z", ctx), ctx)
-        return self.norm2.forward(self._sum(z, self._through(self.mlp, self.dropout2, z, ctx), "y", ctx), ctx)
+        sums: np.ndarray = ctx.lend(self, "z", x.shape)
+        z = normalize_sum(self.norm1, x, self._through(self.attention, self.dropout1, x, ctx), sums, ctx)
+        sums = ctx.lend(self, "y", x.shape)
+        return normalize_sum(self.norm2, z, self._through(self.mlp, self.dropout2, z, ctx), sums, ctx)
 
     def ask_dx(self, needed: bool) -> None:
         """Set ``needs_dx`` of this and of its layers."""

@@ -1,12 +1,58 @@
 """Layer normalization: y = w z + b, z = (x - mean) r, r = 1 / sqrt(var + eps), mean and variance of each row.
 
 Shapes: x, y, z, dy, dx (M, C), C-contiguous; w, b, dw, db (C,); r (M, 1). Any M, also 0.
+
+``add_layernorm`` normalizes the sum of a residual connection, and ``add_layernorm_backward`` adds the gradient that
+goes around the normalization to the one that goes through it: one pass each on a GPU.
 """
+
+from typing import Any
 
 import numpy as np
 
 from .dispatch import op
+from .elementwise import add
 from .gradient import Gradient
+from .workspace import Keep
+
+
+@op
+def add_layernorm(
+    x: np.ndarray,
+    residual: np.ndarray | None,
+    w: np.ndarray,
+    b: np.ndarray,
+    eps: float,
+    s: np.ndarray,
+    y: np.ndarray,
+    keep: Keep,
+) -> Any:
+    """Write s = x + residual and y = layernorm(s), and return what backward needs; s is x where ``residual`` is None.
+
+    On a GPU that is s itself: it must last.
+    """
+    if residual is not None:
+        add(x, residual, s)
+    z, r = keep("z", s.shape), keep("r", (len(s), 1), w.dtype)
+    layernorm(s, w, b, eps, z, r, y)
+    return z, r
+
+
+@op
+def add_layernorm_backward(
+    dy: np.ndarray,
+    kept: Any,
+    w: np.ndarray,
+    dw: Gradient,
+    db: Gradient,
+    residual: np.ndarray | None,
+    dx: np.ndarray,
+) -> None:
+    """Put dw and db, and write the gradient over s, plus ``residual`` if given, to dx; ``dy`` is overwritten."""
+    z, r = kept
+    layernorm_backward(dy, z, r, w, dw, db, dx)
+    if residual is not None:
+        add(dx, residual, dx)
 
 
 @op

@@ -2,13 +2,51 @@
 
 Shapes: x, y, dy, dx (M, C), C-contiguous; w, dw (C,); r (M, 1). dx may be dy itself. Any M, also 0.
 Source: Zhang and Sennrich 2019, arXiv 1910.07467.
+
+``add_rmsnorm`` normalizes the sum of a residual connection, and ``add_rmsnorm_backward`` adds the gradient that goes
+around the normalization to the one that goes through it: one pass each on a GPU.
 """
+
+from typing import Any
 
 import numpy as np
 
 from .dispatch import op
+from .elementwise import add
 from .gradient import Gradient
-from .workspace import workspace
+from .workspace import Keep, workspace
+
+
+@op
+def add_rmsnorm(
+    x: np.ndarray,
+    residual: np.ndarray | None,
+    w: np.ndarray,
+    eps: float,
+    s: np.ndarray,
+    y: np.ndarray,
+    keep: Keep,
+) -> Any:
+    """Write s = x + residual and y = rmsnorm(s), and return what backward needs, s among it, which must last.
+
+    s is x where ``residual`` is None.
+    """
+    if residual is not None:
+        add(x, residual, s)
+    r = keep("r", (len(s), 1), w.dtype)
+    rmsnorm(s, w, eps, r, y)
+    return s, r
+
+
+@op
+def add_rmsnorm_backward(
+    dy: np.ndarray, kept: Any, w: np.ndarray, dw: Gradient, residual: np.ndarray | None, dx: np.ndarray
+) -> None:
+    """Put dw, and write the gradient over s, plus ``residual`` if given, to dx, which may be dy."""
+    s, r = kept
+    rmsnorm_backward(dy, s, r, w, dw, dx)
+    if residual is not None:
+        add(dx, residual, dx)
 
 
 @op

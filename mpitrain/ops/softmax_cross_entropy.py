@@ -66,8 +66,12 @@ def cross_entropy_gradient(
     smoothing: float,
     ignore_index: int,
     class_weights: np.ndarray | None = None,
+    totals: np.ndarray | None = None,
+    adds: bool = False,
 ) -> Any:
     """Return the sums over rows as ``cross_entropy``, and turn the logits into dlogits.
+
+    On a GPU, rows of logits may be apart, and the sums are written to ``totals`` (3,), or added to it.
 
     Raises
     ------

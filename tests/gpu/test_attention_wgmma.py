@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from mpitrain.device import bfloat16
+from mpitrain.device import CPU, bfloat16
 from mpitrain.kernels.attention_wgmma import HEADS
 from mpitrain.ops.attention import Block
 from mpitrain.ops.cuda import attention as path
 from mpitrain.ops.dropout import Masks
 from tests.gpu.device import ShimDevice
 from tests.gpu.test_attention import Inputs
+from tests.gpu.training import Job
 
 TOLERANCE = 2.5e-2
 BACKWARD = {"attention_wgmma_dkv": 1, "attention_wgmma_dq": 1}
@@ -112,3 +113,15 @@ def test_the_same_bits_every_time():
         inputs.run()
         found.append([device.to_host(x).tobytes() for x in inputs.results])
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["gpt", "llama"])
+def test_training_has_the_losses_of_the_cpu(name):
+    """To the rounding of products; y is kept for backward, and llama's heads share keys and values."""
+    device = ShimDevice("sm_90a")
+    device.precision = "bf16"
+    on_cpu, on_device = (Job(name, d, width=64) for d in (CPU, device))
+    losses = [[job.step() for _ in range(3)] for job in (on_device, on_cpu)]
+    launched = {kind: count for kind, count in device.launches.items() if kind.startswith("attention")}
+    assert launched == dict.fromkeys(("attention_wgmma", "attention_delta", *BACKWARD), 3 * 2)
+    np.testing.assert_allclose(*losses, rtol=1e-2)

@@ -14,6 +14,9 @@ from mpitrain.kernels.bench.contenders import Contenders
 from mpitrain.kernels.bench.runs import Runs
 from mpitrain.kernels.bench.stopwatch import WARM_UP, Stopwatch
 from mpitrain.kernels.bench.tune import Tuner
+from mpitrain.kernels.bench.tune_convolutions import ConvolutionTuner, resnet50
+from mpitrain.kernels.convolution import Convolution
+from mpitrain.kernels.convolution_plan import convolution_key
 from mpitrain.kernels.gemm import Shape, make_plan
 from mpitrain.kernels.ladder import RUNGS
 from mpitrain.kernels.matrices import Matrices
@@ -82,6 +85,7 @@ def test_our_rows_are_right_and_a_wrong_one_is_found(cublas):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # it builds every rung and every tile of Hopper
 def test_the_ladder_from_the_first_rung_to_the_last(cublas):
     device = ShimDevice("sm_90a")
     bench = Runs(device, Contenders(device, cublas), Stopwatch(device, FLUSH), 1)
@@ -109,7 +113,23 @@ def test_a_measured_table_is_what_runs_go_by(monkeypatch, tmp_path, cublas):
     assert (tile.name, chosen) == (name, splits)
     assert set(table.shares) == set(read_table().shares)
     assert 0 < table.shares["simt_128x128"] != read_table().shares["simt_128x128"]
-    assert table.shares["wgmma_128x128"] == read_table().shares["wgmma_128x128"], "nothing new of what cannot run here"
+    assert table.shares["wgmma_128x256"] == read_table().shares["wgmma_128x256"], "nothing new of what cannot run here"
+
+
+def test_the_fastest_way_of_a_convolution_is_found(cublas):
+    device, conv = ShimDevice(), Convolution("dw", 1, (20, 21), 8, 8, (3, 3), (1, 1), (1, 1), inputs="bf16")
+    tuner = ConvolutionTuner(device, Contenders(device, cublas), Stopwatch(device, FLUSH), 1)
+    tuner.stopwatch.medians = lambda contenders, repeat: [run() or 1e-5 * (9 - i) for i, run in enumerate(contenders)]
+    ways = tuner.ways(conv)
+    assert {way.tile.name for way in ways} == {f"conv2d_mma_{size}" for size in ("128x128", "128x64", "64x64")}
+    assert tuner.shapes([conv]) == {convolution_key(conv, "sm_80"): (ways[-1].tile.name, ways[-1].splits)}
+    assert device.launches["conv2d_mma"] == len(ways)
+
+
+def test_convolutions_to_measure():
+    for arch, types in (("sm_75", 1), ("sm_80", 3), ("sm_90a", 3)):
+        assert len(resnet50(arch, [32])) == 11 * 3 * types
+    assert {conv.kernel for conv in resnet50("sm_80")} == {(7, 7), (3, 3), (1, 1)}
 
 
 @pytest.mark.slow
@@ -122,14 +142,18 @@ def test_the_command(tmp_path, capsys, cublas):
         table=tmp_path / "table.json",
         json=tmp_path / "rows.json",
     )
-    assert measure(options, ShimDevice("sm_75"), cublas, FLUSH, lambda kernels, arch: None, products) == 0
+    conv = Convolution("dw", 1, (6, 5), 4, 8, (3, 3), (1, 1), (1, 1))
+    device = ShimDevice("sm_75")
+    assert measure(options, device, cublas, FLUSH, lambda kernels, arch: None, products, [conv]) == 0
     said = capsys.readouterr().out
     assert "fp32 NN square (gemm_simt" in said
     assert "x cuBLAS, geometric mean" in said
     found = json.loads((tmp_path / "rows.json").read_text())
     assert [len(found[part]) for part in ("squares", "training")] == [1, 3]
     assert found["gpu"]["cublas"] == "12.9.3"
-    assert read_table(tmp_path / "table.json").measured
+    table = read_table(tmp_path / "table.json")
+    assert table.measured
+    assert table.shapes[convolution_key(conv, "sm_75")][0].startswith("conv2d_simt")
     check_pages(tmp_path, found)
 
 

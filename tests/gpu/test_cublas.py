@@ -107,8 +107,8 @@ def test_a_users_own_product_cannot_be_captured(device):
 PARTS = {
     "batchnorm": {"batchnorm", "batchnorm_statistics", "batchnorm_sums", "batchnorm_dx"},
     "cross_entropy": {"softmax_cross_entropy", "softmax_cross_entropy_dx"},
-    "layernorm_gradients": {"layernorm_dw"},
-    "the host, in chunks; a GPU takes cross_entropy": {"cross_entropy_gradient"},
+    "add_layernorm": {"layernorm", "layernorm_dw", "layernorm_dx", "layernorm_gradients", "layernorm_backward"},
+    "add_rmsnorm": {"rmsnorm", "rmsnorm_backward"},
     "facts of rows of tokens: comparisons and sums of integers": {"row_lengths", "packed_sequences"},
     "sums over the memory of one node": {"sum_sources"},
     "waits, and needs no product": {"sum_of_squares"},

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 
 from mpitrain.device import CPU
-from mpitrain.layers import BatchNorm2d, LayerNorm
+from mpitrain.layers import BatchNorm2d, LayerNorm, Linear, PostNormBlock, PreNormBlock, RMSNorm
 from mpitrain.parallel.cooperative import CooperativeThreads
 from tests.gpu.device import ShimDevice
 from tests.gpu.layers import Run, check_layer, near
 
 IMAGES = [(5, 3, 4, 2), (2, 7, 5, 1), (3, 6, 5, 16), (2, 3, 3, 33), (1, 2, 2, 300), (2, 40, 30, 3), (0, 2, 2, 3)]
+
+
+def pre(first, second):
+    return PreNormBlock(first, Linear(12, 12), second, Linear(12, 12))
+
+
+def post(first, second):
+    return PostNormBlock(Linear(12, 12), first, Linear(12, 12), second)
 
 
 def fused(channels):
@@ -86,5 +94,29 @@ def test_ranks_together_compute_what_one_computes(shares, make):
 def test_layernorm(device, shape):
     x = (2 + 3 * np.random.default_rng(1).standard_normal(shape)).astype(np.float32)
     launches = check_layer(device, lambda: LayerNorm(shape[-1]), x, seed=3)
-    rows = ["layernorm_forward", "layernorm_dx", "batchnorm_sums"] if x.size else []
-    assert launches == dict.fromkeys([*rows, "batchnorm_gradients"], 1)
+    rows = ["layernorm_forward", "layernorm_backward"] if x.size else []
+    assert launches == dict.fromkeys([*rows, "sum_parts"], 1)
+
+
+@pytest.mark.parametrize("norm", [LayerNorm, RMSNorm])
+@pytest.mark.parametrize("block", [pre, post])
+def test_the_sum_before_a_norm_takes_no_launch(device, norm, block):
+    """Nor does the one after its gradient: an addition is left where a block that normalizes first ends."""
+    x = np.random.default_rng(1).standard_normal((3, 5, 12)).astype(np.float32)
+    launches = check_layer(device, lambda: block(norm(12), norm(12)), x, seed=4)
+    name = norm.__name__.lower()
+    assert launches[f"{name}_forward"] == launches[f"{name}_backward"] == launches["sum_parts"] == 2
+    assert launches["add"] == (1 if block is pre else 2)
+
+
+def test_an_observed_norm_runs_by_itself(device):
+    """So a search for a NaN sees what it takes and returns; the numbers are the same."""
+    x = np.random.default_rng(1).standard_normal((3, 5, 12)).astype(np.float32)
+    run, seen = Run(lambda: pre(LayerNorm(12), LayerNorm(12)), device, np.float32, True), []
+    expected, on_device = device.to_host(run.forward(device.from_host(x))).copy(), device.from_host(x)
+    stop = run.layer.observe(lambda layer, phase, array: seen.append((type(layer), phase)))
+    np.testing.assert_array_equal(device.to_host(run.forward(on_device)), expected)
+    run.backward(on_device, np.ones_like(x), times=1)
+    stop()
+    assert seen.count((LayerNorm, "output")) == 2 * 2
+    assert seen.count((LayerNorm, "gradient")) == 2

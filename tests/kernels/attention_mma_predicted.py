@@ -1,4 +1,4 @@
-"""Predicted times of the fused attention kernels, from their machine code: python -m tests.kernels.attention_mma_predicted
+"""Times of attention by mma.sync, predicted from machine code: python -m tests.kernels.attention_mma_predicted
 
 A scheduler issues one instruction a clock; mma.sync takes the tensor cores of an H100 6.45 clocks for 16 x 8 x 16 (the
 62 % of the peak of wgmma that others have measured); an exponential of a warp 8 clocks; ldmatrix 4 clocks of the shared

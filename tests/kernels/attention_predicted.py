@@ -1,8 +1,9 @@
 """Times of attention on an H100, predicted from machine code: python -m tests.kernels.attention_predicted
 
 For a tile of the others (a turn of a consumer's main loop), the cycles of a multiprocessor's tensor cores, of its
-units for exponentials and of its schedulers. The longest of the three is a bound. Blocks take tiles in turn, as the
-kernels do; the time is that of the last one. What no model here knows: waits that are not covered, clocks that fall.
+units for exponentials, of its shared memory, which wgmma reads, and of its schedulers. The longest is a bound. Blocks
+take tiles in turn, as the kernels do; the time is that of the last one. What no model here knows: waits that are not
+covered, clocks that fall.
 """
 
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from mpitrain.kernels import attention_wgmma as tiles
 from tests.kernels.machine_code import build
 
 PROCESSORS, CLOCK = 132, 1.7e9
-FMA, EXPONENTIALS, SLOTS = 2048, 16, 4  # a clock and multiprocessor: multiply-adds in bf16, MUFU.EX2, instructions
+FMA, EXPONENTIALS, SHARED, SLOTS = 2048, 16, 128, 4  # a clock: multiply-adds in bf16, MUFU.EX2, bytes, instructions
 END_OF_TILE = 1000  # cycles that a consumer multiplies nothing: the last sums, their way out, the first scores
 
 
@@ -30,12 +31,12 @@ class Turn(NamedTuple):
 
     tensor: float
     exponentials: float
+    shared: float
     issue: float
-    instructions: int
 
     @property
     def bound(self) -> float:
-        return max(self.tensor, self.exponentials, self.issue)
+        return max(self.tensor, self.exponentials, self.shared, self.issue)
 
 
 KERNELS = {  # the tile, and products of a turn: rows with rows, and sums of rows
@@ -58,7 +59,8 @@ def turn_of(kernel: str, size: int) -> Turn:
     instructions = code.turn("HGMMA", "HGMMA").total()
     scores = 64 * tile.other
     tensor = (rows_with_rows + sums) * scores * size / FMA
-    return Turn(tensor, scores / EXPONENTIALS, instructions * 4 / SLOTS, instructions)
+    read = 2 * size * (rows_with_rows * (64 + tile.other) + sums * tile.other)  # factors B, and A where it is there
+    return Turn(tensor, scores / EXPONENTIALS, read / SHARED, instructions * 4 / SLOTS)
 
 
 def turns(kernel: str, shape: Shape, tile: tiles.Tile, first: int) -> list[int]:
@@ -83,11 +85,11 @@ def cycles(kernel: str, shape: Shape) -> float:
 
 
 def main() -> None:
-    print("| a turn of a consumer | tensor cores | exponentials | schedulers | instructions |\n|---|---|---|---|---|")
+    print("| a turn of a consumer | tensor cores | exponentials | shared memory | schedulers |\n|---|---|---|---|---|")
     for size in (64, 128):
         for kernel in KERNELS:
             turn = turn_of(kernel, size)
-            made = f"{turn.tensor:.0f} | {turn.exponentials:.0f} | {turn.issue:.0f} | {turn.instructions}"
+            made = f"{turn.tensor:.0f} | {turn.exponentials:.0f} | {turn.shared:.0f} | {turn.issue:.0f}"
             print(f"| {kernel}, D {size} | {made} |")
     print("\n| | forward | dk, dv | dq | forward | backward |\n|---|---|---|---|---|---|")
     for name, shape in SHAPES.items():

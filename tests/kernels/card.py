@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpitrain.device import Im2colMap, TensorMap
+from mpitrain.device import Im2colMap, TensorMap, join_maps
 from mpitrain.kernels.kernel import SOURCES, kernel
 from mpitrain.kernels.launch import launch
 from mpitrain.kernels.plan import Launch
@@ -83,6 +83,9 @@ class Kernels:
     def _value(self, argument: np.ndarray, buffers: Buffers) -> np.ndarray:
         if argument.ndim:
             return np.array(buffers.address(argument.ctypes.data) if argument.nbytes else 0, np.uint64)
+        if argument.dtype.kind == "V" and argument.dtype.names is None:  # several maps
+            maps = np.frombuffer(argument.tobytes(), gemm.TENSOR_MAP)
+            return join_maps([self._device.tensor_map(self._planned(each, buffers)) for each in maps])
         if argument.dtype == gemm.TENSOR_MAP:
             return self._device.tensor_map(self._planned(argument, buffers))
         return _translated(argument, buffers)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from mpitrain.kernels.convolution import record_of
+from mpitrain.device import join_maps
+from mpitrain.kernels.convolution import KINDS, Convolution, record_of
 from mpitrain.kernels.convolution_wgmma import SLAB, TILES, Part, built_for, parts_of
 from mpitrain.kernels.gemm import Tile
 from tests.kernels import cpu, gemm
@@ -15,6 +16,22 @@ PROCESSORS = 3  # fewer than tiles, so that blocks take several
 def wide(n: int, cluster: int = 1) -> Tile:
     """Return the tile of ``n`` columns."""
     return next(tile for tile in TILES if (tile.n, tile.cluster) == (n, cluster))
+
+
+def random_case(seed: int) -> tuple[Case, Tile]:
+    """Draw a small convolution that is covered, what its epilogue does, and a tile."""
+    rng = np.random.default_rng(seed)
+    while True:
+        kind = str(rng.choice(KINDS))
+        channels = int(rng.choice([64, 128] if kind == "dw" else [8, 16, 64, 72, 136]))
+        kernel, stride, size = (tuple(map(int, rng.integers(1, most, 2))) for most in (5, 5, 13))
+        padding, dilation = tuple(map(int, rng.integers(0, 5, 2))), tuple(map(int, rng.integers(1, 4, 2)))
+        sizes = int(rng.integers(1, 4)), size, channels, int(rng.choice([8, 24, 64, 136]))
+        conv = Convolution(kind, *sizes, kernel, stride, padding, dilation, inputs="bf16")
+        if min(conv.output) > 0 and parts_of(conv):
+            part = 0 if kind == "dx" and max(stride) > 1 else int(rng.choice([0, 64, 192]))
+            case = Case(conv, bias=bool(rng.integers(2)), beta=float(rng.integers(2)), part=part, seed=seed)
+            return case, TILES[rng.integers(len(TILES))]
 
 
 def run(case: Case, tile: Tile, edit=None, stages: int | None = None) -> float:
@@ -49,7 +66,7 @@ def launch(case: Case, part: Part, tile: Tile, kernels: cpu.Kernels, arrays: Arr
         block=planned.block,
         shared_bytes=planned.shared_bytes,
         arguments=[
-            gemm.shim_im2col_map(part.images_map(arrays.a.ctypes.data)),
+            join_maps([gemm.shim_im2col_map(each) for each in part.images_maps(arrays.a.ctypes.data)]),
             gemm.shim_map(factor.address, 2, factor.size, (2, *factor.strides), factor.box),
             record_of(product.tobytes(), case.conv, part.classes),
         ],

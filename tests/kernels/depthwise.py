@@ -42,7 +42,14 @@ def forward(case: Case, edit=None) -> None:
     w, b = _parameters(arrays, w_shape, case)
     kernels = cpu.build("conv2d_depthwise.cu", edit, **case.macros())
     _launch(
-        kernels, "conv2d_depthwise", x, w, b if case.bias else NULL, y, window_record(case.window, x), seed=case.seed
+        kernels,
+        "conv2d_depthwise",
+        x,
+        w,
+        b if case.bias else NULL,
+        y,
+        window_record(case.window, x, piece=4),
+        seed=case.seed,
     )
     expected = np.empty(y_shape)
     Depthwise(case.window, case.size).run(x_value, np.float64(w), np.float64(b) if case.bias else None, expected)
@@ -57,11 +64,13 @@ def dx(case: Case, edit=None) -> None:
     if case.kernel:
         padding = tuple(k - 1 - p for k, p in zip(case.window.kernel, case.window.padding))
         kernels = cpu.build("conv2d_depthwise.cu", edit, **case.macros(flip=1))
-        record = window_record(replace(case.window, padding=padding), dy)
+        record = window_record(replace(case.window, padding=padding), dy, piece=4)
         _launch(kernels, "conv2d_depthwise", dy, w, NULL, found, record, seed=case.seed)
     else:
         kernels = cpu.build("conv2d_depthwise_gradients.cu", edit, ELEMENT_BF16=case.bf16)
-        _launch(kernels, "conv2d_depthwise_dx", dy, w, found, window_record(case.window, found), seed=case.seed)
+        _launch(
+            kernels, "conv2d_depthwise_dx", dy, w, found, window_record(case.window, found, piece=4), seed=case.seed
+        )
     expected = np.empty(x_shape)
     Depthwise(case.window, case.size).dx(dy_value, np.float64(w), expected)
     arrays.check(found, expected, 10)
@@ -74,7 +83,7 @@ def dw(case: Case, parts: int = 3, lines: int = 2, edit=None) -> None:
     taps, strips = w_shape[0] * w_shape[1], -(-y_shape[1] // lines)
     partials = arrays.room(parts, taps, case.channels, dtype=np.float32)
     kernels = cpu.build("conv2d_depthwise_gradients.cu", edit, ELEMENT_BF16=case.bf16)
-    arguments = x, dy, partials, window_record(case.window, x), divide_record(strips), i32(lines)
+    arguments = x, dy, partials, window_record(case.window, x, piece=4), divide_record(strips), i32(lines)
     grid, block = (-(-case.channels // 32), parts, -(-taps // 9)), (8, 32, 1)
     launch(kernels, "conv2d_depthwise_dw", *arguments, grid=grid, block=block, seed=case.seed)
     expected = np.empty(w_shape)

@@ -80,19 +80,29 @@ def shim_im2col_map(planned: Im2colMap) -> np.ndarray:
 
 def launch_persistent(kernels: Kernels, variant: Variant, case: Case, product: Product) -> None:
     """Launch gemm_wgmma on a GPU of three clusters."""
-    tile_m, tile_n, stages = (kernels.macro(name) for name in ("TILE_M", "TILE_N", "STAGES"))
+    tile_m, tile_n, stages, buffers = (kernels.macro(name) for name in ("TILE_M", "TILE_N", "STAGES", "BUFFERS"))
     box = 64 if variant.inputs == "bf16" else 32
     a_map = tensor_map(product.a, (box, box if variant.transpose_a else tile_m))
     b_map = tensor_map(product.b, (box, tile_n // variant.cluster if variant.transpose_b else box))
+    out_box = 64 if variant.outputs == "bf16" else 32, 16
+    outputs = [_output_map(written, out_box, a_map) for written in (product.out, product.pre)]
+    b_rows = tile_n if variant.transpose_b else -(-tile_n // 64) * 64
     kernels.launch(
         "gemm_wgmma",
         grid=(3 * variant.cluster, 1, 1),
         block=(384, 1, 1),
-        shared_bytes=stages * (tile_m + tile_n) * 128 + stages * 16 + 1024,
-        arguments=[a_map, b_map, product.arguments()],
+        shared_bytes=stages * ((tile_m + b_rows) * 128 + 16) + 8 * buffers * (16 * 128 + 8) + 1024,
+        arguments=[a_map, b_map, *outputs, product.arguments()],
         memory=product.memory,
         seed=case.seed,
     )
+
+
+def _output_map(buffer: Buffer, box: tuple[int, int], other: np.ndarray) -> np.ndarray:
+    """Return the map of an output; in its place, where the copy engine cannot write it, the other map."""
+    size, (batch, *_) = buffer.values.itemsize, buffer.values.shape
+    places = buffer.address, buffer.ld * size, buffer.stride * size * (batch > 1)
+    return other if any(place % 16 for place in places) else tensor_map(buffer, box)
 
 
 def sum_parts(variant: Variant, case: Case, product: Product) -> None:

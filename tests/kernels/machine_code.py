@@ -42,18 +42,40 @@ class MachineCode:
         """Return the number of instructions of these kinds."""
         return sum(count for opcode, count in self.counts.items() if opcode.startswith(prefixes))
 
-    def turn(self, core: str, wanted: str, without: str = "none") -> Counter:
+    def turn(self, core: str, wanted: str | tuple[str, ...], without: str = "none", around: int = 0) -> Counter:
         """Return what a thread executes in one turn of the smallest loop around ``core`` (a loop within it: once).
 
-        Loops with instructions ``without`` are not meant.
+        Loops with instructions ``without`` are not meant. ``around`` 1: of the smallest loop around that loop.
 
         Of the ways through it, this is the shortest of those that meet ``wanted`` most often.
         """
         is_core = [opcode.startswith(core) for opcode in self.opcodes]
         is_other = [opcode.startswith(without) for opcode in self.opcodes]
-        loops = [(target, i) for i, target in self._jumps.items() if target < i and any(is_core[target:i])]
+        loops = [(first, last) for first, last in self._loops() if any(is_core[first:last])]
         loops = [(first, last) for first, last in loops if not any(is_other[first:last])]
         first, last = min(loops, key=lambda loop: loop[1] - loop[0])
+        for _ in range(around):
+            wider = [loop for loop in loops if loop[0] < first and loop[1] >= last]
+            first, last = min(wider, key=lambda loop: loop[1] - loop[0])
+        return self._way(first, last, wanted)
+
+    def turns(self, **wanted: int | None) -> list[Counter]:
+        """Return a turn of each loop that has so many instructions of these kinds: LDG=4, LDG_E_128=4; any of None.
+
+        They are loops without loops in them, in the order of the code.
+        """
+        kinds = {name.replace("_", "."): count for name, count in wanted.items()}
+        loops = self._loops()
+        inner = [a for a in loops if not any(a != b and a[0] <= b[0] and b[1] <= a[1] for b in loops)]
+        ways = [self._way(first, last, tuple(kinds)) for first, last in sorted(inner)]
+        return [
+            way for way in ways if way and all(count in (None, count_of(way, kind)) for kind, count in kinds.items())
+        ]
+
+    def _loops(self) -> list[tuple[int, int]]:
+        return [(target, i) for i, target in self._jumps.items() if target < i]
+
+    def _way(self, first: int, last: int, wanted: str | tuple[str, ...]) -> Counter:
         best: dict[int, tuple[int, int]] = {last: (0, 0)}
         ahead: dict[int, int] = {}
         for i in range(last - 1, first - 1, -1):
@@ -62,17 +84,31 @@ class MachineCode:
                 ahead[i] = max(reached, key=best.__getitem__)
                 most, length = best[ahead[i]]
                 best[i] = most + self.opcodes[i].startswith(wanted), length - 1
+        if first not in best:  # it never comes back
+            return Counter()
         way = [first]
         while way[-1] != last:
             way.append(ahead[way[-1]])
         return Counter(self.opcodes[i] for i in way)
 
+    def through(self, wanted: str | tuple[str, ...]) -> Counter:
+        """Return what a thread executes from the beginning to the end, of the ways as in ``turn``; a loop: once."""
+        ends = [i for i, opcode in enumerate(self.opcodes) if opcode == "EXIT"]
+        return max((self._way(0, end, wanted) for end in ends), key=lambda way: (count_of(way, wanted), -way.total()))
+
     def successors(self, i: int) -> list[int]:
         """Return the instructions that may follow instruction i."""
+        if self.opcodes[i].startswith("BRA.DIV"):  # taken where the threads of a warp are apart
+            return [i + 1]
         jump = [self._jumps[i]] if i in self._jumps else []
         ends = self.opcodes[i].startswith(("BRA", "EXIT", "RET"))
         conditional = self.instructions[i].startswith("@") or re.match(r"BRA\S* !?U?P", self.instructions[i])
         return jump if ends and not conditional else [*jump, i + 1]
+
+
+def count_of(way: Counter, kind: str | tuple[str, ...]) -> int:
+    """Return how many instructions of a way are of this kind."""
+    return sum(count for opcode, count in way.items() if opcode.startswith(kind))
 
 
 def _write(path: Path, text: str) -> None:

@@ -145,6 +145,7 @@ class Variant:
     inputs: str = "fp32"  # fp32, tf32, bf16
     outputs: str = "fp32"
     cluster: int = 1  # gemm_wgmma: blocks that share B
+    tile: tuple[tuple[str, int], ...] = ()  # macros
 
     @property
     def macros(self) -> dict[str, int]:
@@ -154,7 +155,7 @@ class Variant:
             "EPILOGUE": EPILOGUES.index(self.epilogue),
         }
         if self.kernel == "gemm_wgmma":
-            macros["CLUSTER"] = self.cluster
+            macros |= {"CLUSTER": self.cluster, **dict(self.tile)}
         if self.kernel != "gemm_simt":
             macros |= {"INPUT_BF16": int(self.inputs == "bf16"), "OUTPUT_BF16": int(self.outputs == "bf16")}
         return macros
@@ -167,7 +168,9 @@ class Variant:
 
     def __str__(self) -> str:
         layout = "".join("NT"[t] for t in (self.transpose_a, self.transpose_b))
-        return f"{layout}-{self.epilogue}-{self.inputs}-{self.outputs}" + f"-cluster{self.cluster}" * (self.cluster > 1)
+        tile = "".join(f"-{value}" for _, value in self.tile)
+        cluster = f"-cluster{self.cluster}" * (self.cluster > 1)
+        return f"{layout}-{self.epilogue}-{self.inputs}-{self.outputs}{cluster}{tile}"
 
 
 class Product:

@@ -1,5 +1,6 @@
 """Attention on Hopper, on the CPU: forward and backward against float64, over ragged sizes, masks and layouts."""
 
+import functools
 import subprocess
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from mpitrain.kernels import attention_wgmma as tiles
 from mpitrain.kernels.on_cpu import SHIM
 from mpitrain.kernels.plan import shared_bytes_limit
+from tests.gpu.device import ShimDevice
 from tests.kernels import attention_hopper as hopper
-from tests.kernels import cpu
+from tests.kernels import card, cpu
 from tests.kernels.attention import Case
 
 pytestmark = cpu.needs_gxx
@@ -70,6 +72,15 @@ def test_contents_of_hidden_keys_do_not_count():
         hopper.launch(inputs, tiles.forward(64), "q", "kv")
         found.append(inputs.arrays["y"].tobytes())
     assert found[0] == found[1]
+
+
+@pytest.mark.shim
+def test_records_and_maps_have_the_addresses_of_the_device(monkeypatch):
+    """As with --gpu: arrays are copied, and every address that a launch is given is one of a copy."""
+    monkeypatch.setattr(cpu, "elsewhere", functools.partial(card.build, ShimDevice("sm_90a")))
+    case = Case(2, 2, 40, 70, causal=True, lengths=(70, 30))
+    hopper.check_forward(hopper.forward(case))
+    hopper.backward(case).check("dq", "dk", "dv", tolerance=hopper.CLOSE)
 
 
 @pytest.mark.parametrize("size", tiles.HEADS)

@@ -11,7 +11,7 @@ from tests.kernels import cpu
 pytestmark = cpu.needs_gxx
 
 RUN_ALL = """
-from tests.kernels import codecs, cpu, gemm, ladder, softmax
+from tests.kernels import attention, attention_hopper, codecs, cpu, gemm, ladder, softmax
 from tests.kernels.products import Case, Variant
 for name in ("gemm_02_coalesced", "gemm_05_2d_tile", "gemm_07_warp_tile"):
     ladder.run(cpu.build(f"ladder/{name}.cu"), name, 70, 67, 21, seed=1)
@@ -32,8 +32,18 @@ launch(kernels, "batchnorm_moments", x, sums, *sizes, grid=(2, parts))
 statistics = [vector, vector, vector.copy(), vector.copy()]
 launch(kernels, "batchnorm_statistics", sums, *statistics, kept, *sizes, f32(0.1), f32(1e-5), grid=17)
 launch(kernels, "batchnorm_apply", x, kept, y, *sizes[:2], i32(1))
-launch(kernels, "batchnorm_sums", y, x, y, vector, sums, *sizes, grid=(2, parts))
-launch(kernels, "batchnorm_dx", y, x, y, kept, kept, x, *sizes[:2])
+launch(kernels, "batchnorm_sums", y, x, kept, i32(1), sums, *sizes, grid=(2, parts))
+launch(kernels, "batchnorm_dx", y, x, kept, i32(1), kept, x, *sizes[:2])
+shape, statistics = [i32(rows), i32(n)], np.ones((2, rows), np.float32)
+for macros, block in (({}, 256), ({"ROW_WARPS": 2}, 64)):
+    kernels, blocks = cpu.build("layernorm.cu", **macros), rows if macros else 9
+    forward = [x, y, vector, vector, f32(1), f32(1), y, *statistics, y, *shape]
+    launch(kernels, "layernorm_forward", *forward, grid=blocks, block=block)
+    partials = np.ones((2, 3, n), np.float32)
+    backward = [x, y, x, *statistics, vector, f32(1), x, partials, *shape]
+    launch(kernels, "layernorm_backward", *backward, grid=3, block=block)
+sums = [partials, vector, vector.copy(), i32(3), i32(n), i32(1), i32(0)]
+launch(cpu.build("reduce.cu"), "sum_parts", *sums, grid=(5, 2), block=512)
 ids, order = np.arange(rows) % 7, np.zeros(rows, np.int32)
 launch(cpu.build("embedding.cu"), "embedding_order", ids, order, i32(rows), grid=1)
 table = np.ones((7, n), np.float32)
@@ -55,6 +65,13 @@ for channels, groups in ((6, 2), (8, 1)):
     launch(pool, "max_pool_dx", argmax, y, images, record, grid=(2, 2))
     launch(pool, "mean_pool", images, y, f32(1), record, grid=(2, 2))
     launch(pool, "mean_pool_dx", y, images, f32(1), record, grid=(2, 2))
+heads = attention.Case(1, 2, 70, 140, causal=True, lengths=(90,), segments=((100, 40),))
+attention_hopper.forward(heads), attention_hopper.backward(heads)
+from tests.kernels import depthwise
+narrow = depthwise.Case(Window((3, 2), (2, 1), (1, 0), (1, 2)), (7, 6), 6)
+depthwise.forward(narrow)
+depthwise.dx(narrow)
+depthwise.dw(narrow)
 slope = np.ones((rows, n), np.float32)
 for warps in (1, 8):
     kernels = cpu.build("softmax.cu", ROW_WARPS=warps, DROPS=1)
@@ -73,6 +90,20 @@ launch(cpu.build("orthonormalize.cu"), "orthonormalize", columns, done, i32(1500
 left, right, out = np.ones((70, 5), np.float32), np.ones((5, 33), np.float32), np.ones((70, 33), np.float32)
 launch(cpu.build("thin_product.cu"), "thin_product", left, right, out, i32(70), i32(5), i32(33), i32(1), grid=(1, 2))
 launch(cpu.build("basis.cu"), "restart_columns", columns, columns.copy(), i32(1500), i32(3), grid=3)
+"""
+CONVOLUTIONS = """
+import numpy as np
+from tests.kernels import convolutions
+from tests.kernels.convolutions import Case, each_kind, geometries, of, run
+convolutions.Elements.room = lambda self, *shape, dtype=None: np.zeros(shape, dtype or self.dtype)
+tile = {"TILE_M": 64, "TILE_N": 64, "WARP_M": 32, "WARP_N": 32}
+wide = of("forward", 1, (9, 11), 24, 70, (3, 3), (2, 2), (1, 1))
+for conv in each_kind([*geometries(1)[1:6], wide]):
+    run(Case(conv, bias=True, beta=1.0, part=64 if conv.kind == "dw" else 0), TILE_K=8, **tile)
+for inputs in ("bf16", "tf32"):
+    for conv in each_kind([geometries(8)[1], geometries(3)[4], wide], inputs=inputs):
+        run(Case(conv, "conv2d_mma", part=64 if conv.kind == "dw" else 0), STAGES=3, **tile)
+run(Case(wide, moments=True), TILE_K=8, **tile)
 """
 BEYOND_SHARED = """
 from tests.kernels import cpu, ladder
@@ -99,8 +130,9 @@ def run(program: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # it builds a dozen kernels
-def test_kernels_stay_inside():
-    done = run(RUN_ALL)
+@pytest.mark.parametrize("program", [RUN_ALL, CONVOLUTIONS], ids=["all", "convolutions"])
+def test_kernels_stay_inside(program):
+    done = run(program)
     assert done.returncode == 0, done.stderr
 
 

@@ -71,7 +71,7 @@ HOPPER = {
     "a wrong leading offset": (WGMMA, "K_CONTIGUOUS ? 1 : leading >> 4", "K_CONTIGUOUS ? 1 : leading >> 5"),
     "k advanced too little": (WGMMA, "A_STEP = A_K ? STEP_BYTES : STEP_BYTES / ELEMENT * ROW_BYTES",
                               "A_STEP = 16"),
-    "both consumers take the same rows": (WGMMA, "stages, at, steps, consumer * GROUP_M", "stages, at, steps, 0"),
+    "both consumers take the same rows": (WGMMA, "PING_PONG ? 0 : consumer * GROUP_M", "0"),
     "a factor transposed": (WGMMA, "wgmma<BF16, A_K", "wgmma<BF16, !A_K"),
     "half of B not sent": (PAIR, "(1 << CLUSTER) - 1)", "1 << rank)"),
     "a stage empty when this block is done with it": (PAIR, "readers * BLOCKS", "readers"),
@@ -179,7 +179,7 @@ def test_broken_sum_is_found():
         "reduce.cu", lambda whole: whole.replace("  __syncthreads();\n  if (warp == 0)", "  if (warp == 0)")
     )
     x, out = np.ones((100, 128), np.float32), np.zeros(128, np.float32)
-    launch(broken, "column_sum", x, out, i32(100), i32(128), i32(100), i32(0), grid=1)
+    launch(broken, "column_sum", x, out, i32(100), i32(128), i32(128), i32(100), i32(0), grid=1)
     assert not (out == 100).all()
 
 
@@ -235,6 +235,8 @@ def test_broken_rounding_is_found(text):
         ("  __syncthreads();\n  if (warp == 0)", "  if (warp == 0)"),
         ("apart * apart * count * part", "apart * apart * part"),
         ("mean[i] += apart * part;\n      squares[i] += other", "squares[i] += other"),
+        ("squares[i] += own + apart", "squares[i] += apart"),
+        ("part = TOGETHER / both", "part = 1 / both"),
     ],
 )
 def test_broken_moments_are_found(right, wrong):

@@ -23,7 +23,7 @@ SCORES_DONE = "    wgmma_wait<1>();\n    keep_sums(scores);\n"
 FORWARD = {
     "keys not awaited": (DEEP, "    rings.k.wait();\n", ""),
     "values not awaited": (DEEP, "    rings.v.wait();\n", ""),
-    "the last values not awaited": (DEEP, "  rings.v.wait();\n  wgmma_fence", "  wgmma_fence"),
+    "the last values not awaited": (DEEP, "  rings.v.wait();\n  add_rows", "  add_rows"),
     "queries not awaited": (SMALL, "    rings.q.wait();\n", ""),
     "filled before it is empty": (SMALL, "{ barrier_wait(&empty[stage], phase ^ 1); }", "{}"),
     "waits for the wrong phase": (SMALL, "&empty[stage], phase ^ 1", "&empty[stage], phase"),
@@ -36,7 +36,7 @@ FORWARD = {
     "no first turn": (SMALL, "if (consumer == CONSUMERS - 1) pass();", ""),
     "keys given back before they are read": (SMALL, SCORES_DONE, "    keep_sums(scores);\n"),
     "sums scaled before they are there": (SMALL, "    wgmma_wait(sums);\n    rings", "    rings"),
-    "no fence before wgmma": (SMALL, "  wgmma_fence(scores);\n", ""),
+    "no fence before wgmma": (SMALL, "  wgmma_fence(d);\n", ""),
     "probabilities replaced while they are read": (SMALL, "    wgmma_wait(sums);\n    rings",
                                                    "    to_factor(scores, p);\n    wgmma_wait(sums);\n    rings"),
     "products not scaled": (SMALL, "sums[j][i] *= shrink[i / 2];", ""),
@@ -101,7 +101,6 @@ BACKWARD = {
     "dq: without scale": ("q", SMALL, "dq, {attention.scale, attention.scale}", "dq, {1, 1}"),
     "dq: a key too many": ("q", SMALL, "own + 1);", "own + 2);"),
     "dq: the head of queries": ("q", WIDE, "work.head / attention.group", "work.head"),
-    "dq: not fenced": ("q", SMALL, "    wgmma_fence(p);\n", ""),
 }  # fmt: skip
 
 

@@ -21,10 +21,10 @@ PRODUCTS = {"forward": 2, "dq": 3, "dkdv": 4}
 INSTRUCTIONS = {
     ("forward", True): (606, 3664),
     ("dq", True): (342, 3056),
-    ("dkdv", True): (260, 3032),
-    ("forward", False): (972, 3640),
-    ("dq", False): (884, 2736),
-    ("dkdv", False): (1171, 3632),
+    ("dkdv", True): (430, 4568),
+    ("forward", False): (584, 3576),
+    ("dq", False): (368, 2536),
+    ("dkdv", False): (528, 3304),
 }
 BOTH = ("80", "nvcc"), ("90a", "NVRTC")
 

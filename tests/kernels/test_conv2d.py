@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.kernels import cpu
+from tests.kernels.arrays import f32, i32
+from tests.kernels.arrays import launch as launch_on
 from tests.kernels.convolutions import Arrays, Case, each_kind, geometries, launch, of, run
 
 pytestmark = cpu.needs_gxx
@@ -82,3 +85,22 @@ def test_moments_with_a_large_mean():
     kernels = cpu.build("conv2d_simt.cu", **case.macros(), **SMALL_SIMT)
     launch(case, kernels, arrays)
     arrays.check_moments(kernels.macro("WARP_M"))
+
+
+def test_moments_are_what_batch_normalization_merges():
+    """Statistics of the batch without a pass over y: its channels' mean, 1 / sqrt(var + eps) and running statistics."""
+    case = Case(of("forward", 3, (13, 11), 4, 9, (3, 3), (1, 1), (1, 1)), bias=True, moments=True)
+    arrays, kernels = Arrays(case), cpu.build("conv2d_simt.cu", **case.macros(), **SMALL_SIMT)
+    launch(case, kernels, arrays)
+    rows, channels = arrays.rows, arrays.columns
+    kept, ones = np.zeros((5, channels), np.float32), np.ones(channels, np.float32)
+    mean, var = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+    moments = np.ascontiguousarray(arrays.column_sums.reshape(-1))
+    sizes = [i32(rows), i32(channels), i32(kernels.macro("WARP_M")), f32(0.5), f32(1e-5)]
+    statistics = cpu.build("batchnorm.cu")
+    launch_on(statistics, "batchnorm_statistics", moments, ones, 0 * ones, mean, var, kept, *sizes, grid=2)
+    y = np.float64(arrays.out.reshape(rows, channels))
+    np.testing.assert_allclose(kept[0], y.mean(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(kept[1], 1 / np.sqrt(y.var(axis=0) + 1e-5), rtol=1e-5)
+    np.testing.assert_allclose(mean, y.mean(axis=0) / 2, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(var, 0.5 + y.var(axis=0, ddof=1) / 2, rtol=1e-5)

@@ -5,7 +5,7 @@ import pytest
 from mpitrain.kernels.convolution_wgmma import parts_of
 from tests.kernels import cpu
 from tests.kernels.convolutions import Case, of
-from tests.kernels.convolutions_wgmma import run, wide
+from tests.kernels.convolutions_wgmma import random_case, run, wide
 
 pytestmark = cpu.needs_gxx
 TOLERANCE = {"fp32": 1e-6, "bf16": 2**-8}  # by type of the output
@@ -52,6 +52,12 @@ CASES = [
 )
 def test_against_float64(case, tile):
     assert run(case, tile) < TOLERANCE[case.conv.outputs]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_convolutions(seed):
+    case, tile = random_case(seed)
+    assert run(case, tile) < TOLERANCE["fp32"], (seed, case, tile)
 
 
 def test_what_is_left_to_other_kernels():

@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
+from mpitrain.kernels.convolution import Convolution, record_of
+from mpitrain.kernels.convolution_launch import Operands, gemm_record
+from mpitrain.kernels.convolution_plan import covers, make_plan
 from mpitrain.kernels.divide import MOST, divide_record, fast_divide
+from mpitrain.kernels.gemm import Tile
 from mpitrain.ops import OPS
+from mpitrain.ops.conv2d import plan_conv2d
 from mpitrain.ops.cuda.launch import window_record
 from mpitrain.ops.window import Window
 from tests.kernels import cpu
@@ -68,7 +73,7 @@ SIZES = {  # images, height, width, channels; the large ones alone have more tha
     "odd channels": (2, 30_001, 30_002, 3),
 }
 COLUMN_SIZES = SIZES | {"large images": (3, 15_000, 15_001, 4), "odd channels": (4, 15_001, 15_002, 3)}
-ITEMS = 24  # of one row or image, at its end
+ITEMS, PIECE = 24, 8  # of one row or image, at its end; elements of bf16
 
 
 def last_block(text):
@@ -106,7 +111,7 @@ def value(stored):
 def check_end(found, expected):
     """Compare the last items; what comes before was left to other blocks."""
     channels = found.shape[-1]
-    count = ITEMS * channels // -(-channels // 4)
+    count = ITEMS * channels // -(-channels // PIECE)
     np.testing.assert_allclose(found.reshape(-1)[-count:], expected.reshape(-1)[-count:], rtol=2**-7, atol=1e-6)
     assert np.abs(expected.reshape(-1)[-count:]).max() > 0, "zeros would be found anywhere"
 
@@ -134,6 +139,38 @@ def test_pools_of_large_tensors(sparse, size):
     launch(pool, "mean_pool_dx", x, y, f32(1 / 9), record, **end)
     OPS["mean_pool_dx"].numpy(values, WINDOW, expected)
     check_end(value(corner(y)), expected)
+
+
+def last_tile(text):
+    last = "(gemm.m + TILE_M - 1) / TILE_M * ((gemm.n + TILE_N - 1) / TILE_N) - 1"
+    return text.replace("(blockIdx.x, gemm.m, gemm.n)", f"({last}, gemm.m, gemm.n)")
+
+
+@cpu.needs_gxx
+@pytest.mark.shim
+@pytest.mark.parametrize("kind", ["forward", "dx"])
+@pytest.mark.parametrize("size", [SIZES["many images"], (3, 15_000, 15_008, 4)], ids=["many images", "large images"])
+def test_convolutions_of_large_tensors(sparse, size, kind):
+    """The last block alone: the last pixels of the last image, with 4 channels and 4 outputs."""
+    images, height, width, channels = size
+    conv = Convolution(kind, images, (height, width), channels, channels, (3, 3), (1, 1), (1, 1))
+    assert covers(conv)
+    assert images * height * width % 64 == 0, "the last block has whole rows"
+    x, y = (sparse(*size, dtype=np.float32) for _ in range(2))
+    assert x.size > 2**31
+    w = np.random.default_rng(0).integers(-3, 4, (3, 3, channels, channels)).astype(np.float32)
+    corner(x)[...] = values = np.random.default_rng(1).integers(-8, 9, corner(x).shape)
+    made = make_plan(conv, Tile("conv2d_simt", 64, 64, 32, 32), 1)
+    record = gemm_record(made, conv, 0, Operands(x.ctypes.data, w.ctypes.data, y.ctypes.data))
+    kernels = cpu.build("conv2d_simt.cu", last_tile, **dict(made.kernel.macros))
+    argument = record_of(record, conv, made.launches[0][0])
+    kernels.launch("conv2d_simt", grid=(1, 1, 1), block=made.launches[0][1].block, arguments=[argument])
+    plan, expected = plan_conv2d(WINDOW, values.shape[1:3], 1, channels, channels), np.empty(values.shape)
+    if kind == "forward":
+        OPS["conv2d"].numpy(values.astype(np.float64), w.astype(np.float64), None, expected, plan)
+    else:
+        OPS["conv2d_dx"].numpy(values.astype(np.float64), w.astype(np.float64), expected, plan)
+    check_end(corner(y), expected)
 
 
 @cpu.needs_gxx
@@ -166,7 +203,7 @@ def test_means_of_large_tensors(sparse, size):
     y = sparse(images, channels)
     end, sizes = {"grid": 1, "block": ITEMS}, [f32(0.5), i32(images), i32(height * width), i32(channels)]
     slope = fill(y[-1:], 1)
-    launch(pool, "global_mean_dx", y, dx, *sizes, divide_record(-(-channels // 4)), **end)
+    launch(pool, "global_mean_dx", y, dx, *sizes, divide_record(-(-channels // PIECE)), **end)
     check_end(value(corner(dx)), np.broadcast_to(slope / 2, corner(dx).shape))
     if height * width < 1000:
         values = fill(dx[-1:], 2)
@@ -191,7 +228,7 @@ def test_rows_of_large_matrices(sparse, rows, cols):
 
     mask = sparse(rows, cols)
     place = [i32(rows), i32(cols), i64(3), i64(5), i64(7), i64(0), i32(1 << 15), np.array(0, np.uint64)]
-    launch(cpu.build("dropout.cu", last_block, ELEMENT_BF16=1), "dropout_mask", mask, *place, grid=1, block=1)
+    launch(cpu.build("dropout.cu", last_block, ELEMENT_BF16=1), "dropout_mask", mask, *place, grid=1, block=2)
     ticks, tail, expected = -(-cols // 16), cols % 16 or 16, np.empty((1, 16))
     OPS["dropout_mask"].numpy(expected, 0.5, (3, 5, 7, rows * ticks - 1))  # a row of one tick, the last of all
     np.testing.assert_array_equal(value(mask[-1, -tail:]), expected[0, :tail])
@@ -203,16 +240,16 @@ def test_rows_of_large_matrices(sparse, rows, cols):
 def test_normalization_of_large_tensors(sparse, rows, channels):
     x, dx = sparse(rows, channels), sparse(rows, channels)
     assert x.size > 2**31
-    values, kept = fill(x[-4:], 1), np.ones((5, channels), np.float32)
+    values, kept = fill(x[-8:], 1), np.ones((5, channels), np.float32)
     kept[0], kept[3], kept[4] = np.arange(channels), 2 + np.arange(channels), 1
     kernels = cpu.build("batchnorm.cu", last_block, ELEMENT_BF16=1)
-    pieces = channels // 4 if channels % 4 == 0 else channels // 2 if channels % 2 == 0 else channels
+    joined = 8 // np.gcd(channels, 8)  # rows of a period
+    pieces = int(channels * joined // 8)
     sizes, end = [i32(rows), i32(channels)], {"grid": 1, "block": pieces}
     launch(kernels, "batchnorm_apply", x, kept, dx, *sizes, i32(0), **end)
-    last = (rows - 1) % {0: 1, 2: 2}.get(channels % 4, 4) + 1  # rows of the last period
+    last = (rows - 1) % joined + 1  # rows of the last period
     expected = (values - kept[0]) * kept[3] + kept[4]
     np.testing.assert_allclose(value(dx[-last:]), expected[-last:], rtol=2**-7)
-    zero = np.array(0, np.uint64)
-    launch(kernels, "batchnorm_dx", x, x, zero, kept, kept[2:5].copy(), dx, *sizes, **end)
+    launch(kernels, "batchnorm_dx", x, x, kept, i32(0), kept[2:5].copy(), dx, *sizes, **end)
     expected = values * kept[2] + (values - kept[0]) * kept[3] + kept[4]
     np.testing.assert_allclose(value(dx[-last:]), expected[-last:], rtol=2**-6, atol=2**-4)

@@ -178,18 +178,36 @@ def test_rounding_to_tf32(bf16, rows, cols, turn):
     elements.check(y, expected)
 
 
-@pytest.mark.parametrize(("rows", "n", "parts"), [(1, 1, 1), (300, 130, 1), (1000, 6, 7), (77, 512, 3), (5, 3, 1)])
-def test_column_sums(bf16, rows, n, parts):
+@pytest.mark.parametrize(
+    ("rows", "n", "parts", "gap"), [(1, 1, 1, 0), (300, 130, 1, 0), (1000, 6, 7, 2), (77, 512, 3, 64), (5, 3, 1, 0)]
+)
+def test_column_sums(bf16, rows, n, parts, gap):
     elements = Elements(bf16)
-    x, x_value = elements.draw(rows, n)
+    x, x_value = elements.draw(rows, n + gap)
+    x_value = x_value[:, :n]
     kernels, each = cpu.build("reduce.cu", ELEMENT_BF16=bf16), -(-rows // parts)
     sums = elements.room(parts, n, dtype=np.float32)
     options = {"grid": (-(-n // 128), parts)}
-    launch(kernels, "column_sum", x, sums, i32(rows), i32(n), i32(each), i32(0), **options)
+    launch(kernels, "column_sum", x, sums, i32(rows), i32(n), i32(n + gap), i32(each), i32(0), **options)
     total = elements.room(n, dtype=np.float32)
     total[:] = 1
     launch(kernels, "sum_rows", sums, total, i32(parts), i32(n), i32(parts), i32(1), grid=(-(-n // 128), 1))
     elements.check(total, 1 + x_value.sum(axis=0), scale=np.sqrt(rows))
+
+
+@pytest.mark.parametrize(("parts", "n"), [(1, 1), (37, 33), (300, 64), (0, 5)])
+@pytest.mark.parametrize("both", [False, True])
+def test_sums_of_parts(bf16, parts, n, both):
+    """Partial sums of a normalization, for one gradient or for two, of which the second is added to."""
+    if bf16:
+        return
+    elements = Elements(0)
+    (x, x_value), (second, before) = elements.draw(2, parts, n), elements.draw(n)
+    first, grid = elements.room(n), (-(-n // 32), 1 + both)
+    arguments = [x, first, second if both else NULL, i32(parts), i32(n), i32(0), i32(1)]
+    launch(cpu.build("reduce.cu"), "sum_parts", *arguments, grid=grid, block=512)
+    elements.check(first, x_value[0].sum(axis=0), scale=10)
+    elements.check(second, before + x_value[1].sum(axis=0) if both else before, scale=10)
 
 
 @pytest.mark.parametrize("n", SIZES)

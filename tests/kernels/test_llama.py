@@ -1,10 +1,9 @@
-"""Kernels of Llama's layers (RMSNorm, rotary positions, SwiGLU) against NumPy in float64, right and with mistakes."""
+"""Kernels of Llama's layers (rotary positions, SwiGLU) against NumPy in float64, right and with mistakes."""
 
 import numpy as np
 import pytest
 
 from mpitrain.ops import OPS
-from mpitrain.ops.gradient import Gradient
 from mpitrain.ops.rotary import rotary_table
 from tests.kernels import cpu
 from tests.kernels.arrays import NULL, TOLERANCE, Elements, f32, i32, i64, launch
@@ -14,25 +13,6 @@ SHAPES = [  # one dimension, as many loops as possible; or all three
     {"grid": 3, "block": 256},
     {"grid": (2, 2, 2), "block": (9, 2)},
 ]
-
-
-def rmsnorm(kernels, bf16, m, c):
-    """Yield (found, expected, scale) for all results."""
-    elements, vectors = Elements(bf16, seed=m), Elements(0, seed=c)
-    (x, x_value), (dy, dy_value), (w, w_value) = elements.draw(m, c, scale=3), elements.draw(m, c), vectors.draw(c)
-    y, products, r = elements.room(m, c), elements.room(m, c), vectors.room(m)
-    launch(kernels, "rmsnorm_forward", x, w, f32(1e-5), r, y, i32(m), i32(c), grid=-(-m // 8))
-    expected_r, expected_y = np.empty((m, 1)), np.empty((m, c))
-    OPS["rmsnorm"].numpy(x_value, w_value, 1e-5, expected_r, expected_y)
-    yield vectors.value(r), expected_r[:, 0], 5
-    yield elements.value(y), expected_y, 5
-    launch(kernels, "rmsnorm_dx", dy, x, r, w, dy, products, i32(m), i32(c), grid=-(-m // 8))
-    expected_dx, dw = np.empty((m, c)), np.empty(c)
-    OPS["rmsnorm_backward"].numpy(dy_value, x_value, expected_r, w_value, Gradient(dw, False), expected_dx)
-    yield elements.value(dy), expected_dx, 20 * float(expected_r.max())
-    yield elements.value(products).sum(axis=0), dw, m * float(expected_r.max())
-    for each in (elements, vectors):
-        each.check_guards()
 
 
 def rotary(kernels, bf16, shape_of, given, back, offset=2, seed=0):
@@ -77,12 +57,6 @@ def check(results, bf16):
 
 
 @pytest.mark.parametrize("bf16", [0, 1])
-@pytest.mark.parametrize(("m", "c"), [(1, 1), (10, 64), (17, 100), (3, 768)])
-def test_rmsnorm(bf16, m, c):
-    check(rmsnorm(cpu.build("rmsnorm.cu", ELEMENT_BF16=bf16), bf16, m, c), bf16)
-
-
-@pytest.mark.parametrize("bf16", [0, 1])
 @pytest.mark.parametrize("shape_of", SHAPES)
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("back", [False, True])
@@ -108,15 +82,6 @@ def test_swiglu(bf16, m, c, shape_of):
 
 
 MISTAKES = {
-    "no root": ("rmsnorm.cu", "1 / sqrtf(", "1 / ("),
-    "a mean over lanes": ("rmsnorm.cu", "warp_sum(squares) / c", "squares / c"),
-    "no weight in the mean": ("rmsnorm.cu", "dot += product * w[i]", "dot += product"),
-    "r once in the mean": ("rmsnorm.cu", "/ c * scale;", "/ c;"),
-    "dw of x, not of z": (
-        "rmsnorm.cu",
-        "to_float(x[first + i]) * scale;\n    products",
-        "to_float(x[first + i]);\n    products",
-    ),
     "turned the other way": ("rotary.cu", "a * cos - b * sin", "a * cos + b * sin"),
     "the second half by what is new": ("rotary.cu", "b * cos + a * sin", "b * cos + to_float(first[0]) * sin"),
     "the same angle for all pairs": ("rotary.cu", "position * 2 * half + i", "position * 2 * half"),
@@ -142,7 +107,6 @@ def test_mistakes_are_found(mistake):
 
     broken = cpu.build(file, put)
     runs = {
-        "rmsnorm.cu": [lambda: rmsnorm(broken, 0, 10, 64)],
         "rotary.cu": [lambda given=given: rotary(broken, 0, SHAPES[1], given, given) for given in (False, True)],
         "swiglu.cu": [lambda: swiglu(broken, 0, 5, 33, SHAPES[0])],
     }

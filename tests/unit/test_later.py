@@ -33,6 +33,7 @@ from mpitrain.layers import (
     Tanh,
 )
 from mpitrain.layers.fused import Fused
+from mpitrain.layers.row_norm import RowNorm
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.ops.dispatch import numpy_only
 from mpitrain.parallel.pipeline.stages import OwnStages
@@ -157,7 +158,7 @@ def test_the_cases_have_all_layers():
     made = [make() for _, make in CASES.values()]
     found = {type(layer) for model in made for layer in model.layers()}
     found |= {type(layer) for model in made for _, layer in model.running()}
-    assert wanted - {Fused} == found | {layers.Part, OwnStages}, "these: test_parts.py, test_pipeline.py"
+    assert wanted - {Fused, RowNorm} == found | {layers.Part, OwnStages}, "these: test_parts.py, test_pipeline.py"
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ...kernels.bench.contenders import Contenders
     from ...kernels.bench.runs import Row
     from ...kernels.bench.stopwatch import Stopwatch
+    from ...kernels.convolution import Convolution
     from ...kernels.gemm import Shape
     from ...kernels.planner import Table
 
@@ -77,6 +78,7 @@ def measure(
     flush_bytes: int,
     prepare: "Prepare",
     products: "Products | None" = None,
+    convolutions: "Sequence[Convolution] | None" = None,
 ) -> int:
     """Measure on ``device`` against ``peer``; print the results, and write each row when it is there."""
     from ...kernels.bench.cases import ALL
@@ -108,7 +110,7 @@ def measure(
     bench = device, contenders, stopwatch
     table = find_table(device.arch)
     if "table" in options.parts:
-        table = _tune(options, bench, over, prepare, products.shapes())
+        table = _tune(options, bench, over, prepare, products.shapes(), convolutions)
         path = options.table or measured_path(device.arch)
         write_table(table, path)
         print(f"\nthe planner's table is in {path}")
@@ -155,17 +157,23 @@ def _tune(
     over: Callable[[], bool],
     prepare: "Prepare",
     shapes: "list[Shape]",
+    convolutions: "Sequence[Convolution] | None",
 ) -> "Table":
     from ...kernels.bench.tune import Tuner
+    from ...kernels.bench.tune_convolutions import ConvolutionTuner, resnet50
     from ...kernels.gemm import TILES
     from ...kernels.planner import read_table
 
     arch = bench[0].arch
+    convolutions = resnet50(arch) if convolutions is None else convolutions
     wanted = {tile.built_for(s) for s in shapes for tile in TILES if tile.takes(s, arch)}
     _say(f"building {len(wanted)} kernels")
     prepare(wanted, arch)
-    tuner = Tuner(*bench, max(3, options.repeat // 3), _say, over)
-    return tuner.table(shapes, read_table(), options.size)
+    repeat = max(3, options.repeat // 3)
+    table = Tuner(*bench, repeat, _say, over).table(shapes, read_table(), options.size)
+    tuner = ConvolutionTuner(*bench, repeat, _say, over)
+    prepare(tuner.kernels(convolutions), arch)
+    return replace(table, shapes={**table.shapes, **tuner.shapes(convolutions)})
 
 
 def _say(text: str) -> None:

@@ -31,6 +31,8 @@ class LabOptions:
     """Write the starter of this exercise, to FILE.cu or to a file with its name."""
     kernel: str = ""
     """The kernel to run, if the file has more than one."""
+    task: str = ""
+    """The task, if the kernel's name does not tell it; FILE.py:NAME for one of your own."""
     gpu: bool = False
     """Run the file on this machine's GPU, and compare its results with float64; nothing is diagnosed there."""
     svg: Path | None = None
@@ -69,7 +71,8 @@ def show_exercises() -> int:
     rows = [(str(number), path.stem.partition("_")[2], purpose) for number, (path, purpose) in exercises().items()]
     print_table(console, [Column(""), Column("exercise", "word"), Column("task", "text")], rows)
     console.print()
-    console.say("mpitrain kernel lab --new 1 writes the first one's starter; docs/course/kernels has the text.")
+    console.say("mpitrain kernel lab --new 1 writes the first one; all of them, with a page that explains them:")
+    console.say("mpitrain course start DIR --lab kernels")
     return 0
 
 
@@ -101,7 +104,7 @@ def run_lab(file: Path, options: LabOptions) -> int:
     from ...kernels.lab.tasks import find_task
 
     source = Source(file)
-    task, entry = find_task(source, options.kernel)
+    task, entry = find_task(source, options.kernel, options.task)
     found = run_all(source, task, entry, seeds=options.seeds, seconds=options.seconds)
     report = report_of(source, task, entry, found)
     if options.svg:
@@ -128,7 +131,7 @@ def run_on_gpu(file: Path, options: LabOptions) -> int:
     from ...kernels.lab.tasks import find_task
 
     source = Source(file)
-    task, entry = find_task(source, options.kernel)
+    task, entry = find_task(source, options.kernel, options.task)
     device = open_gpu(f"{file} cannot run on a GPU")
     print(f"{device.name}: {entry}")
     wrong = 0

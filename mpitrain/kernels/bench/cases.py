@@ -53,18 +53,18 @@ ALL = Products(SQUARES, LAYERS)
 
 
 def square(n: int, inputs: str) -> Shape:
-    """Return n x n x n; out has the type of the inputs, as in training with that type throughout."""
+    """Return n x n x n; out has the type of the inputs."""
     return Shape(n, n, n, inputs=inputs, outputs="bf16" if inputs == "bf16" else "fp32")
 
 
 def products(layer: Linear, inputs: str) -> dict[str, Shape]:
-    """Return the three products of ``layer``."""
+    """Return the three products of ``layer``, with the types that training gives them: dw is fp32 for any inputs."""
     _, t, i, o = layer
     outputs = "bf16" if inputs == "bf16" else "fp32"
     return {
         "forward": Shape(t, o, i, inputs=inputs, outputs=outputs),
         "dx": Shape(t, i, o, transpose_b=True, inputs=inputs, outputs=outputs),
-        "dw": Shape(i, o, t, transpose_a=True, inputs=inputs, outputs=outputs),
+        "dw": Shape(i, o, t, transpose_a=True, inputs=inputs),
     }
 
 

@@ -59,8 +59,8 @@ class Contenders:
     def ours(self, shape: Shape, made: GemmPlan) -> Contender:
         """Return our planned product, with the preparation of its factors."""
         a, b, out = self._matrices(shape)
-        partials = self._memory("partials", max(1, partial_bytes(made, shape) // 4), np.float32)
-        rounded = self._memory("rounded", rounded_bytes(made, shape, a, b) + PART_BYTES, np.uint8).data.ptr
+        partials = self.memory("partials", max(1, partial_bytes(made, shape) // 4), np.float32)
+        rounded = self.memory("rounded", rounded_bytes(made, shape, a, b) + PART_BYTES, np.uint8).data.ptr
         working = {"partials": partials.data.ptr, "rounded": rounded + -rounded % PART_BYTES}
         return lambda: launch_gemm(self.device, made, shape, a, b, out, **working)
 
@@ -103,14 +103,18 @@ class Contenders:
 
     def _out(self, shape: Shape) -> Any:
         size = shape.batch * shape.m * shape.n
-        return self._memory(f"out {shape.outputs}", size, np.uint16 if shape.outputs == "bf16" else np.float32)
+        return self.memory(f"out {shape.outputs}", size, np.uint16 if shape.outputs == "bf16" else np.float32)
 
     def _factor(self, name: str, stored: tuple[int, int], shape: Shape) -> Matrices:
         rows, cols = stored
         ld = ceil_div(cols, PIECE) * PIECE
         kind = "bf16" if shape.inputs == "bf16" else "fp32"
-        memory = self._memory(f"{name} {kind}", shape.batch * rows * ld, self._blocks[kind].dtype, self._fill)
+        memory = self.random(name, shape.batch * rows * ld, kind)
         return Matrices(memory.data.ptr, rows, cols, ld, shape.batch, rows * ld if shape.batch > 1 else 0)
+
+    def random(self, name: str, size: int, kind: str) -> Any:
+        """Return ``size`` random numbers, fp32 or bf16 (as their bits): other ones as "a" than as "b"."""
+        return self.memory(f"{name} {kind}", size, self._blocks[kind].dtype, self._fill)
 
     def _fill(self, name: str, memory: Any) -> None:
         """Write random numbers, other ones into a than into b."""
@@ -119,8 +123,8 @@ class Contenders:
             part = memory[first : first + BLOCK]
             part[...] = self.device.from_host(block[: part.size])
 
-    def _memory(self, name: str, size: int, dtype: Any, fill: Callable[[str, Any], None] | None = None) -> Any:
-        """Return the first ``size`` elements of what is held as ``name``; it grows if need be."""
+    def memory(self, name: str, size: int, dtype: Any, fill: Callable[[str, Any], None] | None = None) -> Any:
+        """Return the first ``size`` elements of memory held as ``name``; it grows if need be."""
         found = self._held.get(name)
         if found is None or found.size < size:
             found = self.device.empty((size,), dtype)

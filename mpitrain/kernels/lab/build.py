@@ -21,6 +21,7 @@ CHECKED = (
     "-O1",
     "-fno-tree-sra",
     "-g",
+    "-gdwarf-4",  # of DWARF 5, addr2line 2.40 takes the name of the input for that of #line
     "-w",
     "-fno-toplevel-reorder",
     "-fno-delete-null-pointer-checks",

@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import UserError
+from ...user_code import describe
 from ..on_cpu import LaunchError, Library
 from .records import Runtime
-from .tasks import TASKS, Task
+from .task import Task
+from .tasks import named_task
 
 GUARD = 16 << 20  # bytes around each array that nobody may touch, and which take no memory until somebody does
 ALIGNMENT = 256  # bytes, as of cudaMalloc
@@ -50,17 +53,24 @@ def main() -> None:
     library = ctypes.CDLL(job["library"])
     runtime = Runtime(library, job["kernel"])
     runtime.watch(results.fileno(), job["seconds"])
-    for number, run in enumerate(job["runs"]):
-        arena = Arena({name: TASKS[job["task"]].shape(name, run["sizes"]) for name in TASKS[job["task"]].arrays})
-        where = {name: (array.ctypes.data, array.nbytes) for name, array in arena.arrays.items()}
-        print(json.dumps({"begin": number, "arrays": where}), file=results)
-        print(json.dumps({"run": number} | run_once(job, run, runtime, arena)), file=results)
-    print(json.dumps({"end": True}), file=results)
+    try:
+        task = named_task(job["task"])
+        for number, run in enumerate(job["runs"]):
+            arena = Arena({name: task.shape(name, run["sizes"]) for name in task.arrays})
+            where = {name: (array.ctypes.data, array.nbytes) for name, array in arena.arrays.items()}
+            print(json.dumps({"begin": number, "arrays": where}), file=results)
+            print(json.dumps({"run": number} | run_once(job, task, run, runtime, arena)), file=results)
+    except UserError as error:
+        print(json.dumps({"refused": str(error)}), file=results)
+    else:
+        print(json.dumps({"end": True}), file=results)
 
 
-def run_once(job: Mapping[str, Any], run: Mapping[str, Any], runtime: Runtime, arena: Arena) -> dict[str, Any]:
+def run_once(
+    job: Mapping[str, Any], task: Task, run: Mapping[str, Any], runtime: Runtime, arena: Arena
+) -> dict[str, Any]:
     """Launch the kernel once, and return what was found."""
-    task, rng = TASKS[job["task"]], np.random.default_rng(run["seed"])
+    rng = np.random.default_rng(run["seed"])
     for name in task.inputs:
         arena.arrays[name][...] = rng.standard_normal(arena.arrays[name].shape)
     before = {name: arena.arrays[name].copy() for name in task.inputs}
@@ -90,10 +100,21 @@ def run_once(job: Mapping[str, Any], run: Mapping[str, Any], runtime: Runtime, a
 
 
 def compare(task: Task, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    """Return what is wrong with the results; None if nothing is."""
+    """Return what is wrong with the results; None if nothing is.
+
+    Raises
+    ------
+    UserError
+        If the task's reference fails, or returns another shape: it may be a teacher's own.
+    """
     (name,) = task.outputs
     out, exact = outputs[name], [np.float64(value) for value in inputs.values()]
-    wanted, scale = task.reference(*exact), task.reference(*map(np.abs, exact))
+    try:
+        wanted, scale = (np.asarray(task.reference(*values)) for values in (exact, [np.abs(value) for value in exact]))
+    except Exception as error:
+        raise UserError(f"the reference of task {task.name} fails: {describe(error)}") from error
+    if wanted.shape != out.shape:
+        raise UserError(f"the reference of task {task.name} returns {wanted.shape}, but {name} is {out.shape}")
     with np.errstate(invalid="ignore"):
         right = np.abs(out - wanted) <= TOLERANCE * scale
     if right.all():

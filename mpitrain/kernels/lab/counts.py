@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .tasks import Task
+from .task import Task
 from .words import Names
 
 SECTOR_BYTES = 32

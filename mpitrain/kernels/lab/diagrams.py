@@ -41,7 +41,7 @@ def beyond(index: int, count: int, array: str) -> Drawing:
     shift = 50 if index < 0 else 0
     parts = [_box(shift, top, width, height, PAPER, FINE), text(f"{array}[0]", shift + 8, top + 18, "code")]
     last = f"{array}[{count - 1}]"
-    parts.append(text(last, shift + width - 10 - 8 * len(last), top + 18, "code"))
+    parts += [text(last, shift + width - 10 - 8 * len(last), top + 18, "code")] if count > 1 else []
     parts.append(_box(x + shift, top, 16, height, BAD, BAD))
     parts.append(text(f"{array}[{index}]", 0 if index < 0 else x + 24, top + (44 if index < 0 else 18), "code"))
     return "".join(parts), height + 2 * top + (22 if index < 0 else 4)

@@ -103,9 +103,10 @@ def _loss_texts(report: Report) -> list[str]:
 def _fault(page: Page, number: int, fault: Fault, num_runs: int) -> None:
     page.gap()
     page.say(f"{number}. {fault.title}", "part")
-    for words, line, code in fault.accesses:
+    for i, (words, line, code) in enumerate(fault.accesses):
         page.say(f"line {line}: {words}", "", 20)
-        page.say(code, "code", 40)
+        if line not in [other for _, other, _ in fault.accesses[i + 1 :]]:
+            page.say(code, "code", 40)
     if fault.kind == "race":
         page.draw(race(fault.details["element"], [(words, line) for words, line, _ in fault.accesses]))
     if fault.kind == "outside":

@@ -12,7 +12,7 @@ from ..launch import launch
 from .child import NOTHING, compare
 from .run import runs_of
 from .source import Entry, Source
-from .tasks import Task
+from .task import Task
 
 
 def kernel_of(source: Source, entry: Entry) -> Kernel:

@@ -7,7 +7,8 @@ from typing import Any
 from .counts import Counts, count
 from .run import Found
 from .source import Entry, Source
-from .tasks import Goal, Task, goals_of
+from .task import Goal, Task
+from .tasks import goals_of
 from .words import Names, describe, stop_words
 
 MERGED = ("outside", "undefined")  # those of all arrays of a line are one fault

@@ -15,7 +15,7 @@ from ...errors import UserError
 from .build import build
 from .source import Entry, Source
 from .symbols import Symbol, lines_of, shared_arrays
-from .tasks import Task
+from .task import Task
 
 GRACE = 20  # seconds for the process to start, and to end after its time
 MOST_STATIC_BYTES = 48 * 1024
@@ -81,7 +81,13 @@ def run_all(source: Source, task: Task, entry: Entry, *, seeds: int, seconds: in
                 f"{source.path}: its shared arrays ({names}) have {total:,} bytes; a block has {MOST_STATIC_BYTES:,} "
                 "for arrays whose size is in the file"
             )
-        job = {"library": str(library), "kernel": entry.name, "task": task.name, "runs": runs, "seconds": seconds}
+        job = {
+            "library": str(library),
+            "kernel": entry.name,
+            "task": task.file or task.name,
+            "runs": runs,
+            "seconds": seconds,
+        }
         job |= {"shared": [(s.address, s.bytes) for s in shared], "shared_bounds": bounds}
         found = Found(runs, shared)
         for line in _lines_of_child(job, seconds):
@@ -95,6 +101,8 @@ def _take(found: Found, line: Mapping[str, Any]) -> None:
         found.arrays = line["arrays"]
     elif "run" in line:
         found.results.append(dict(line))
+    elif "refused" in line:
+        raise UserError(line["refused"])
     elif "stopped" in line:
         found.stopped = dict(line)
 
@@ -120,7 +128,7 @@ def _lines_of_child(job: Mapping[str, Any], seconds: int) -> Iterator[str]:
         child.kill()
         child.wait()
     yield from lines
-    if not any('"end"' in line or '"stopped"' in line for line in lines[-1:]):
+    if not any(f'"{word}"' in line for word in ("end", "stopped", "refused") for line in lines[-1:]):
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         raise UserError(f"the process that ran the kernel ended with {name}")
 

@@ -51,11 +51,16 @@ def wrong_words(report: Report) -> str:
 
 
 def losses(counts: Counts) -> list[LineCount]:
-    """Return the line that loses most in global memory, and the one in shared memory, if any loses."""
-    found = []
+    """Return the line that loses most, and the one with the worst ratio, of global and of shared memory."""
+    found: list[LineCount] = []
     for shared in (False, True):
         lines = [line for line in counts.lines if line.is_shared == shared and line.loses]
-        found += sorted(lines, key=lambda line: line.least - line.transactions)[:1]
+        if lines:
+            worst = [
+                max(lines, key=lambda line: line.transactions - line.least),
+                max(lines, key=lambda line: line.ratio),
+            ]
+            found += worst if worst[0] is not worst[1] else worst[:1]
     return found
 
 

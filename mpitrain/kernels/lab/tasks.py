@@ -1,97 +1,15 @@
-"""The tasks of the lab: for each, the parameters of its kernel, sizes to try, and the result in float64.
+"""The tasks of the lab, which are known by a word in the kernel's name, and those of a teacher's file.
 
-A task is known by a word in the kernel's name, so that a file needs nothing that nvcc would not read.
+A file of a student so needs nothing that nvcc would not read.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from dataclasses import replace
+from pathlib import Path
 
 from ...errors import UserError
+from ...user_file import load_file
 from .source import Entry, Source
-
-Shape = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A bound on a count, for an exercise.
-
-    Attributes
-    ----------
-    count : str
-        A count of ``Counts.rates``.
-    most : float
-    words : str
-        The goal as a sentence.
-    unit : str
-        What the count and ``most`` are numbers of.
-    """
-
-    count: str
-    most: float
-    words: str
-    unit: str
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task for a kernel.
-
-    Attributes
-    ----------
-    name : str
-    words : tuple of str
-        A kernel whose name has one of these words is for this task.
-    formula : str
-    inputs, outputs : dict of str to tuple of str
-        Shapes of the arrays, fp32, row-major; the kernel's pointers in this order.
-    sizes : tuple of str
-        The kernel's other parameters, after the pointers.
-    reference : callable
-        The results in float64, of the inputs in float64.
-    cases : tuple of tuple of int
-        Sizes to try, ragged ones too.
-    counted : tuple of int
-        Sizes for which memory accesses are counted: multiples of 32.
-    work : callable
-        Multiply-adds (or additions) of the sizes; None for a task that only copies.
-    unit : str
-        The word for a unit of work.
-    grid, block : str
-        The launch where the file gives none.
-    """
-
-    name: str
-    words: tuple[str, ...]
-    formula: str
-    inputs: Mapping[str, Shape]
-    outputs: Mapping[str, Shape]
-    sizes: tuple[str, ...]
-    reference: Callable[..., Any]
-    cases: tuple[tuple[int, ...], ...]
-    counted: tuple[int, ...]
-    grid: str
-    block: str
-    work: Callable[..., int] | None = None
-    unit: str = "element"
-    goals: Mapping[str, tuple[Goal, ...]] = field(default_factory=dict)
-
-    @property
-    def arrays(self) -> dict[str, Shape]:
-        """Shapes of all arrays, by name."""
-        return {**self.inputs, **self.outputs}
-
-    def shape(self, array: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
-        """Return the shape of an array in numbers."""
-        return tuple(sizes[name] for name in self.arrays[array])
-
-    def least_bytes(self, sizes: Mapping[str, int]) -> int:
-        """Return the bytes of global memory when each array is read or written once."""
-        return sum(4 * int(np.prod(self.shape(array, sizes))) for array in self.arrays)
-
+from .task import Goal, Task
 
 LOADS, TURNS, SECTORS = (
     "loads for each multiply-add",
@@ -108,7 +26,7 @@ PRODUCT = Task(
     outputs={"out": ("m", "n")},
     sizes=("m", "n", "k"),
     reference=lambda a, b: a @ b,
-    cases=((1, 1, 1), (32, 32, 32), (33, 17, 5), (3, 50, 1), (65, 31, 70), (128, 36, 8)),
+    cases=((33, 17, 5), (32, 32, 32), (1, 1, 1), (3, 50, 1), (65, 31, 70), (128, 36, 8)),
     counted=(128, 128, 64),
     grid="(ceil(n / 16), ceil(m / 16))",
     block="(16, 16)",
@@ -138,7 +56,7 @@ TASKS = {
             outputs={"out": ("n",)},
             sizes=("n",),
             reference=lambda a, b: a + b,
-            cases=((1,), (32,), (256,), (1000,), (1025,)),
+            cases=((1000,), (32,), (256,), (1,), (1025,)),
             counted=(4096,),
             grid="ceil(n / 256)",
             block="256",
@@ -154,7 +72,7 @@ TASKS = {
             outputs={"out": ("rows",)},
             sizes=("rows", "cols"),
             reference=lambda x: x.sum(axis=1),
-            cases=((1, 1), (3, 7), (2, 256), (5, 1000), (4, 257)),
+            cases=((3, 70), (2, 256), (5, 1000), (1, 1), (4, 257)),
             counted=(64, 1024),
             grid="rows",
             block="256",
@@ -170,7 +88,7 @@ TASKS = {
             outputs={"out": ("cols", "rows")},
             sizes=("rows", "cols"),
             reference=lambda x: x.T,
-            cases=((1, 1), (32, 32), (33, 17), (5, 100), (64, 64), (70, 129)),
+            cases=((33, 17), (32, 32), (5, 100), (1, 1), (64, 64), (70, 129)),
             counted=(128, 128),
             grid="(ceil(cols / 32), ceil(rows / 32))",
             block="(32, 32)",
@@ -181,8 +99,29 @@ TASKS = {
 }
 
 
-def find_task(source: Source, kernel: str = "") -> tuple[Task, Entry]:
-    """Return the task of a file, and the kernel (called ``kernel``, if that is not empty) that does it.
+def named_task(name: str) -> Task:
+    """Return a task by its name, or by FILE.py:NAME where it is a ``Task`` of a file.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    path, _, attribute = name.rpartition(":")
+    if not path:
+        if name not in TASKS:
+            raise UserError(
+                f"there is no task {name}; there are {', '.join(TASKS)}, and FILE.py:NAME for one of your own"
+            )
+        return TASKS[name]
+    task = getattr(load_file(Path(path)), attribute, None)
+    if not isinstance(task, Task):
+        raise UserError(f"{path} has no Task called {attribute}: from mpitrain.kernels.lab.task import Task")
+    return replace(task, file=name)
+
+
+def find_task(source: Source, kernel: str = "", task: str = "") -> tuple[Task, Entry]:
+    """Return the task of a file, and the kernel that does it; ``kernel`` and ``task`` name them, where not empty.
 
     Raises
     ------
@@ -193,7 +132,10 @@ def find_task(source: Source, kernel: str = "") -> tuple[Task, Entry]:
     if not entries:
         there = ", ".join(entry.name for entry in source.entries)
         raise UserError(f"{source.path} has no kernel {kernel}; it has {there}")
-    found = [(task, e) for e in entries for task in TASKS.values() if any(word in e.name for word in task.words)]
+    if task:
+        found = [(named_task(task), entry) for entry in entries]
+    else:
+        found = [(t, entry) for entry in entries for t in TASKS.values() if any(word in entry.name for word in t.words)]
     if not found:
         words = ", ".join(f"{task.words[0]!r} ({task.formula})" for task in TASKS.values())
         raise UserError(
@@ -203,13 +145,16 @@ def find_task(source: Source, kernel: str = "") -> tuple[Task, Entry]:
     if len(found) > 1:
         names = ", ".join(entry.name for _, entry in found)
         raise UserError(f"{source.path} has more than one kernel for the lab: {names}; say --kernel NAME")
-    task, entry = found[0]
+    _check_parameters(source, *found[0])
+    return found[0]
+
+
+def _check_parameters(source: Source, task: Task, entry: Entry) -> None:
     kinds = {**dict.fromkeys(task.inputs, "const float*"), **dict.fromkeys(task.outputs, "float*")}
     kinds |= dict.fromkeys(task.sizes, "int")
     if [_plain(kind) for kind, _ in entry.parameters] != [_plain(kind) for kind in kinds.values()]:
         signature = ", ".join(f"{kind} {name}" for name, kind in kinds.items())
         raise UserError(f"{source.path}, line {entry.line}: {entry} must be {entry.name}({signature})")
-    return task, entry
 
 
 def goals_of(task: Task, entry: Entry) -> tuple[Goal, ...]:

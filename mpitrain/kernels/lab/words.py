@@ -10,7 +10,7 @@ import numpy as np
 from .records import KINDS, WAYS
 from .source import Entry, Source
 from .symbols import Symbol
-from .tasks import Task
+from .task import Task
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,9 @@ def describe(record: Mapping[str, Any], names: Names) -> dict[str, Any]:
     if kind == "outside":
         title = f"out of bounds: {element}; {names.distance(number, offset)}"
         advice = "Guard the access: if (index < size). The last block has threads that have nothing to do."
-        if names.is_shared(number):
+        if offset < 0:
+            advice = "Guard the access: if (index >= 0)."
+        elif names.is_shared(number):
             advice = "Compare the index with the size of the shared array."
     elif kind == "undefined":
         where = "shared memory" if names.is_shared(number) else "memory from cudaMalloc"

@@ -157,10 +157,12 @@ def _cross_entropy_gradient(
     smoothing: float,
     ignore_index: int,
     class_weights: np.ndarray | None = None,
+    totals: np.ndarray | None = None,
+    adds: bool = False,
 ) -> list[float] | bool:
-    totals = np.empty(3)
-    done = C.cross_entropy_gradient(logits, targets, smoothing, ignore_index, class_weights, totals)
-    return totals.tolist() if done else False
+    found = np.empty(3)
+    done = C.cross_entropy_gradient(logits, targets, smoothing, ignore_index, class_weights, found)
+    return found.tolist() if done else False
 
 
 @softmax_cross_entropy.cross_entropy_dx.cpu

@@ -10,13 +10,13 @@ import numpy as np
 
 from ...device import device_of
 from ...kernels.kernel import Kernel, kernel
-from ...kernels.plan import PIECE, ceil_div
+from ...kernels.plan import ceil_div
 from .. import batchnorm as ops
 from ..batchnorm import Norm
 from ..gradient import Gradient
 from ..workspace import Keep, workspace
 from .elements import ElementKernel, element_kernel, elements_fit
-from .launch import run, spread
+from .launch import piece_of, run, spread
 from .reduce import Parts, cut_rows
 
 KEPT = 5  # vectors: mean, r, offset, scale, shift
@@ -30,17 +30,17 @@ def _of_elements(name: str) -> ElementKernel:
     return element_kernel("batchnorm.cu", name=f"batchnorm_{name}")
 
 
-MOMENTS, APPLY, EVALUATE, SUMS, DX = map(_of_elements, ("moments", "apply", "evaluate", "sums", "dx"))
 STATISTICS, MERGE, PREPARE = map(_kernel, ("statistics", "merge", "prepare"))
 SLOPES_OF_SUMS, GRADIENTS, SLOPES = map(_kernel, ("slopes_of_sums", "gradients", "slopes"))
+MOMENTS, APPLY, EVALUATE, SUMS, DX = map(_of_elements, ("moments", "apply", "evaluate", "sums", "dx"))
 
 
 @ops.batchnorm_train.cuda
 def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep) -> Any:
     """Return (the vectors for backward, pixels over all ranks)."""
-    x = _packed(x)
-    if not elements_fit(x, y):
+    if not elements_fit(y):
         return False
+    x = _packed(x)
     device, channels, parts = _cut(x)
     rows, kept = x.size // channels, keep("kept", (KEPT, channels), np.float32)
     moments = workspace(x, "moments", (parts.num, 2, channels), np.float32)
@@ -63,9 +63,9 @@ def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep) -> Any:
 @ops.batchnorm_evaluate.cuda
 def batchnorm_evaluate(x: Any, norm: Norm, y: Any) -> bool:
     """One launch."""
-    x = _packed(x)
-    if not elements_fit(x, y):
+    if not elements_fit(y):
         return False
+    x = _packed(x)
     vectors = norm.weight, norm.bias, norm.running_mean, norm.running_var
     channels = x.shape[3]
     _write(EVALUATE, y, (x, *vectors, y, x.size // channels, channels, float(norm.eps), int(norm.relu)))
@@ -75,42 +75,42 @@ def batchnorm_evaluate(x: Any, norm: Norm, y: Any) -> bool:
 @ops.batchnorm_backward.cuda
 def batchnorm_backward(dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradient, db: Gradient, dx: Any) -> bool:
     """Put dw and db of this rank, and write dx."""
-    x = _packed(x)
-    if not elements_fit(dy, x, dx):
+    if not elements_fit(dy, dx):
         return False
+    x, relu = _packed(x), int(y is not None)
     vectors, count = kept
     device, channels, parts = _cut(x)
     slopes = workspace(x, "slopes", (3, channels), np.float32)
+    sums = workspace(x, "sums", (parts.num, 2, channels), np.float32)
+    if x.size:
+        parts.launch(device, SUMS.of(x), dy, x, vectors, relu, sums, x.size // channels, channels, parts.rows)
+    gradients, adds = (dw.array, db.array), (int(dw.accumulate), int(db.accumulate))
     if norm.sum_over_ranks is None:
-        adds = int(dw.accumulate), int(db.accumulate)
-        gradients = _sums(dy, x, y, vectors), vectors, norm.weight, dw.array, db.array, slopes
-        run(device, SLOPES_OF_SUMS, 32 * channels, (*gradients, x.size // channels, channels, parts.num, *adds))
+        outs = norm.weight, *gradients, slopes
+        run(
+            device,
+            SLOPES_OF_SUMS,
+            32 * channels,
+            (sums, vectors, *outs, x.size // channels, channels, parts.num, *adds),
+        )
         _written(db, dw)
     else:
         total = workspace(x, "total", (2 * channels,), np.float64)
-        put_gradients(dy, x, y, vectors, dw, db, total)
+        run(device, GRADIENTS, 32 * channels, (sums, vectors, *gradients, total, channels, parts.num, *adds))
+        _written(db, dw)
         norm.sum_over_ranks(total)
         divisor = np.array(max(1.0, count), np.float64)
         run(device, SLOPES, 32 * channels, (total, vectors, norm.weight, slopes, channels, divisor))
-    _write(DX, dx, (dy, x, y, vectors, slopes, dx, x.size // channels, channels))
+    _write(DX, dx, (dy, x, vectors, relu, slopes, dx, x.size // channels, channels))
     return True
-
-
-def put_gradients(dy: Any, x: Any, y: Any, vectors: Any, dw: Gradient, db: Gradient, total: Any = None) -> None:
-    """Put the sums of dy and of dy (x - mean) r over rows; without ``vectors``, mean is 0 and r is 1 (layernorm)."""
-    device, channels, parts = _cut(x)
-    adds = int(dw.accumulate), int(db.accumulate)
-    arguments = _sums(dy, x, y, vectors), vectors, dw.array, db.array, total, channels, parts.num, *adds
-    run(device, GRADIENTS, 32 * channels, arguments)
-    _written(db, dw)
 
 
 def _write(kernel: ElementKernel, out: Any, arguments: tuple[Any, ...]) -> None:
     """Launch a kernel that writes ``out`` in pieces of periods of rows (kernels/batchnorm.cu, Periods)."""
-    channels = out.shape[-1]
-    joined = PIECE // gcd(channels, PIECE)  # rows in a period
+    channels, piece = out.shape[-1], piece_of(out)
+    joined = piece // gcd(channels, piece)  # rows in a period
     periods = ceil_div(out.size // channels, joined)
-    spread(device_of(out), kernel.of(out), channels * joined // PIECE, periods, arguments)
+    spread(device_of(out), kernel.of(out), channels * joined // piece, periods, arguments)
 
 
 def _packed(x: Any) -> Any:
@@ -127,16 +127,7 @@ def _written(*gradients: Gradient) -> None:
         gradient.written()
 
 
-def _sums(dy: Any, x: Any, y: Any, mean: Any) -> Any:
-    """Return the sums of dy and of dy (x - mean) for each part of the rows and each channel."""
-    device, channels, parts = _cut(x)
-    sums = workspace(x, "sums", (parts.num, 2, channels), np.float32)
-    if x.size:
-        parts.launch(device, SUMS.of(x), dy, x, y, mean, sums, x.size // channels, channels, parts.rows)
-    return sums
-
-
 def _cut(x: Any) -> tuple[Any, int, Parts]:
     device: Any = device_of(x)
     channels = x.shape[-1]
-    return device, channels, cut_rows(x.size // channels, channels, device.num_processors)
+    return device, channels, cut_rows(x.size // channels, channels, device.num_processors, piece_of(x))

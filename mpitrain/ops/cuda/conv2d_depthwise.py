@@ -65,7 +65,7 @@ def dx(dy: Any, w: Any, out: Any, window: Window) -> None:
         _convolve(dy, w, None, out, replace(window, padding=padding), 1)
         return
     across = out.shape[1] * out.shape[2] * num_pieces(out.shape[3])
-    spread(device_of(out), DX.of(out), across, len(out), (dy, w, out, window_record(window, out)))
+    spread(device_of(out), DX.of(out), across, len(out), (dy, w, out, window_record(window, out, piece=PIECE)))
 
 
 def dw(x: Any, dy: Any, out: Any, window: Window, accumulate: bool) -> None:
@@ -85,7 +85,8 @@ def dw(x: Any, dy: Any, out: Any, window: Window, accumulate: bool) -> None:
     parts = min(images * strips, wanted, MOST_BLOCKS[1])
     between = workspace(out, "parts of dw", (parts, taps * channels), np.float32)
     plan = Launch((columns, parts, layers), (wide, THREADS // wide, 1))
-    launch(device, DW.of(x), plan, values((x, dy, between, window_record(window, x), divide_record(strips), lines)))
+    record = window_record(window, x, piece=PIECE)
+    launch(device, DW.of(x), plan, values((x, dy, between, record, divide_record(strips), lines)))
     whole = Parts(ceil_div(taps * channels, BLOCK_COLUMNS), 1, parts)
     whole.launch(device, SUM_ROWS, between, out, parts, taps * channels, parts, int(accumulate))
 
@@ -94,7 +95,7 @@ def _convolve(x: Any, w: Any, b: Any, y: Any, window: Window, flip: int) -> None
     built = _is_built(window, flip, x, w, y, *(() if b is None else (b,)))
     which = BUILT[window.kernel[0], window.stride[0], flip] if built else ANY
     lines = ceil_div(y.shape[1], ROWS) if built else y.shape[1]
-    arguments = x, w, b, y, window_record(window, x)
+    arguments = x, w, b, y, window_record(window, x, piece=PIECE)
     spread(device_of(y), which.of(y), y.shape[2] * num_pieces(y.shape[3]), lines, arguments, layers=len(y))
 
 

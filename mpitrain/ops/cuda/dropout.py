@@ -9,7 +9,7 @@ from ...kernels.plan import ceil_div
 from .. import dropout as ops
 from ..dropout import ELEMENTS_PER_TICK
 from .elements import element_kernel
-from .launch import spread
+from .launch import piece_of, spread
 
 MASK = element_kernel("dropout.cu", name="dropout_mask")
 
@@ -18,6 +18,7 @@ MASK = element_kernel("dropout.cu", name="dropout_mask")
 def dropout_mask(mask: Any, p: float, position: tuple[int, int, int, int], counters: Any = None) -> None:
     """One launch."""
     rows, columns = mask.shape
-    ticks = ceil_div(columns, ELEMENTS_PER_TICK)
+    shared = ELEMENTS_PER_TICK // piece_of(mask)  # threads that draw together, for as many rows
+    across, down = ceil_div(columns, ELEMENTS_PER_TICK) * shared, ceil_div(rows, shared)
     numbers = (np.array(number, np.int64) for number in position)
-    spread(device_of(mask), MASK.of(mask), ticks, rows, (mask, rows, columns, *numbers, round(p * 65536), counters))
+    spread(device_of(mask), MASK.of(mask), across, down, (mask, rows, columns, *numbers, round(p * 65536), counters))

@@ -44,7 +44,7 @@ def run(device: Any, kernel: Kernel, num_threads: int, arguments: Sequence[Any])
 
 
 def loop(device: Any, kernel: Kernel, num_elements: int, arguments: Sequence[Any]) -> None:
-    """Launch a kernel whose threads loop over all elements, 4 or 8 at a time, with a limited number of blocks per SM."""
+    """Launch a kernel whose threads loop over all elements, by pieces, with a limited number of blocks per SM."""
     if num_elements:
         blocks = min(ceil_div(num_elements, 4 * THREADS), BLOCKS_PER_SM * device.num_processors)
         launch(device, kernel, Launch((blocks, 1, 1), (THREADS, 1, 1)), values(arguments))
@@ -66,23 +66,28 @@ def size_of(array: Any) -> np.ndarray:
     return np.array(array.size, np.int64)
 
 
-def num_pieces(channels: int) -> int:
+def piece_of(array: Any) -> int:
+    """Return the number of elements in 16 bytes, which a thread takes at a time."""
+    return 16 // int(array.itemsize)
+
+
+def num_pieces(channels: int, piece: int = PIECE) -> int:
     """Return the number of pieces of a pixel, the last of which may have fewer channels than the others."""
-    return ceil_div(channels, PIECE)
+    return ceil_div(channels, piece)
 
 
-def window_record(window: Window, x: Any, groups: int = 1) -> np.ndarray:
+def window_record(window: Window, x: Any, groups: int = 1, piece: int = 0) -> np.ndarray:
     """Return struct Window of kernels/common/window.cuh for images of the shape of ``x`` (N, H, W, C)."""
-    return _window_record(window, tuple(x.shape), groups)
+    return _window_record(window, tuple(x.shape), groups, piece or piece_of(x))
 
 
 @lru_cache(maxsize=1024)
-def _window_record(window: Window, shape: tuple[int, int, int, int], groups: int) -> np.ndarray:
+def _window_record(window: Window, shape: tuple[int, int, int, int], groups: int, piece: int) -> np.ndarray:
     output, (kernel_height, kernel_width) = window.output(shape[1:3]), window.kernel
     factors = [gcd(*both) for both in zip(window.stride, window.dilation, strict=True)]
     depth = shape[3] // groups
     steps = [[n // factor for n, factor in zip(of, factors, strict=True)] for of in (window.stride, window.dilation)]
-    divisors = num_pieces(depth), shape[2], output[1], kernel_height * kernel_width, kernel_width
+    divisors = num_pieces(depth, piece), shape[2], output[1], kernel_height * kernel_width, kernel_width
     fields = *shape, *output, window.kernel, window.stride, window.padding, window.dilation, groups, depth, *steps
     divisions = *map(fast_divide, divisors), [fast_divide(stride) for stride in window.stride]
     return np.array((*fields, *divisions), WINDOW)

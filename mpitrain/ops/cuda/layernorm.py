@@ -1,47 +1,30 @@
-"""Layer normalization on a GPU: one launch forward, three backward."""
+"""Layer normalization on a GPU: one launch forward, two backward. Only the rows, their means and r are kept."""
 
 from typing import Any
 
 import numpy as np
 
-from ...device import device_of
 from .. import layernorm as ops
 from ..gradient import Gradient
-from .batchnorm import put_gradients
-from .elements import element_kernel, elements_fit
-from .launch import run
-
-FORWARD, DX = (element_kernel("layernorm.cu", name=f"layernorm_{name}") for name in ("forward", "dx"))
+from ..workspace import Keep
+from .normalize_rows import backward, covers, forward
 
 
-@ops.layernorm.cuda
-def layernorm(x: Any, w: Any, b: Any, eps: float, z: Any, r: Any, y: Any) -> bool:
-    """One launch, with a warp for each row."""
-    if not elements_fit(x, z, y) or r.dtype != np.float32:
+@ops.add_layernorm.cuda
+def add_layernorm(x: Any, residual: Any, w: Any, b: Any, eps: float, s: Any, y: Any, keep: Keep) -> Any:
+    """One launch; returns (s, mean and r of each row)."""
+    if not covers(x, residual, s, y):
         return False
-    run(device_of(x), FORWARD.of(x), 32 * len(x), (x, w, b, float(eps), z, r, y, *x.shape))
-    return True
+    statistics = keep("statistics", (2, len(x)), np.float32)
+    forward("layernorm", x, (x, residual, w, b, float(eps), 1 / x.shape[1], s, *statistics, y))
+    return s, statistics
 
 
-@ops.layernorm_gradients.cuda
-def layernorm_gradients(dy: Any, z: Any, dw: Gradient, db: Gradient) -> bool:
-    """Two launches: the sums of batch normalization's gradients, about a mean of 0."""
-    if not elements_fit(dy, z):
+@ops.add_layernorm_backward.cuda
+def add_layernorm_backward(dy: Any, kept: Any, w: Any, dw: Gradient, db: Gradient, residual: Any, dx: Any) -> bool:
+    """Two launches: dx with partial sums of dw and db in one pass, and their sum."""
+    s, statistics = kept
+    if statistics.shape[0] != 2 or statistics.dtype != np.float32 or not covers(dy, s, residual, dx):
         return False
-    put_gradients(dy, z, None, None, dw, db)
-    return True
-
-
-@ops.layernorm_backward.cuda
-def layernorm_backward(dy: Any, z: Any, r: Any, w: Any, dw: Gradient, db: Gradient, dx: Any) -> None:
-    """Three launches."""
-    ops.layernorm_backward.numpy(dy, z, r, w, dw, db, dx)
-
-
-@ops.layernorm_dx.cuda
-def layernorm_dx(dy: Any, z: Any, r: Any, w: Any, dx: Any) -> bool:
-    """One launch."""
-    if not elements_fit(dy, z, dx) or r.dtype != np.float32:
-        return False
-    run(device_of(dy), DX.of(dy), 32 * len(dy), (dy, z, r, w, dx, *dy.shape))
+    backward("layernorm", s, (dy, s, residual, *statistics, w, 1 / s.shape[1], dx), dw, db)
     return True

@@ -8,7 +8,7 @@ from ...kernels.divide import divide_record
 from .. import pool as ops
 from ..window import Window
 from .elements import ElementKernel, element_kernel, elements_fit
-from .launch import num_pieces, spread, window_record
+from .launch import num_pieces, piece_of, spread, window_record
 
 
 def _kernel(name: str, bits: int = 8) -> ElementKernel:
@@ -86,7 +86,7 @@ def global_mean_dx(dy: Any, dx: Any) -> bool:
         return False
     images, height, width, channels = dx.shape
     if dx.size:
-        sizes = images, height * width, channels, divide_record(num_pieces(channels))
+        sizes = images, height * width, channels, divide_record(num_pieces(channels, piece_of(dx)))
         _write(GLOBAL_MEAN_DX, dx, (dy, dx, 1 / (height * width), *sizes))
     return True
 

@@ -7,22 +7,23 @@ import numpy as np
 from ...device import device_of
 from ...kernels.kernel import Kernel, kernel
 from ...kernels.launch import launch
-from ...kernels.plan import THREADS, Launch, ceil_div
+from ...kernels.plan import PIECE, THREADS, Launch, ceil_div
 from .. import reduce as ops
 from ..gradient import Gradient
 from ..workspace import workspace
-from .elements import element_kernel, elements_fit
-from .launch import size_of, values
+from .elements import element_kernel, is_bf16
+from .launch import piece_of, size_of, values
 
 COLUMN_SUM, SUM_ROWS = element_kernel("reduce.cu", name="column_sum"), kernel("reduce.cu", name="sum_rows")
-SQUARES = kernel("reduce.cu", name="sum_of_squares")
-BLOCK_COLUMNS = 128
+SQUARES, SUM_PARTS = (kernel("reduce.cu", name=name) for name in ("sum_of_squares", "sum_parts"))
+BLOCK_COLUMNS = 32 * PIECE  # of fp32
 LEAST_TURNS = 8  # rows that each thread of a block adds up, unless there are fewer
-BLOCKS_PER_SM = 2
+BLOCKS_PER_SM = 4
+PARTS_THREADS, PARTS_COLUMNS = 512, 32  # of a block of sum_parts
 
 
 class Parts(NamedTuple):
-    """``num`` parts of ``rows`` rows each (the last may be shorter), in ``across`` blocks of 128 columns."""
+    """``num`` parts of ``rows`` rows each (the last may be shorter), in ``across`` blocks of columns."""
 
     across: int
     num: int
@@ -36,23 +37,23 @@ class Parts(NamedTuple):
 @ops.column_sum.cuda
 def column_sum(x: Any, out: Any, accumulate: bool) -> None:
     """One launch, or two where there are many rows; CuPy's reduction of other types and layouts."""
-    if not elements_fit(x) or out.dtype != np.float32:
+    rows, n = x.shape
+    is_element = x.dtype == np.float32 or is_bf16(x)
+    if not is_element or out.dtype != np.float32 or (n > 1 and x.strides[1] != x.itemsize) or x.strides[0] < 0:
         np.add(out, x.sum(axis=0, dtype=out.dtype), out=out) if accumulate else x.sum(0, out.dtype, out)
         return
-    rows, n = x.shape
     if not x.size:
         if not accumulate:
             out.fill(0)
         return
     device: Any = device_of(x)
-    parts = cut_rows(rows, n, device.num_processors)
+    parts, ld = cut_rows(rows, n, device.num_processors, piece_of(x)), x.strides[0] // x.itemsize
     if parts.num == 1:
-        parts.launch(device, COLUMN_SUM.of(x), x, out, rows, n, rows, int(accumulate))
+        parts.launch(device, COLUMN_SUM.of(x), x, out, rows, n, ld, rows, int(accumulate))
         return
     between = workspace(x, "column sums", (parts.num, n), np.float32)
-    parts.launch(device, COLUMN_SUM.of(x), x, between, rows, n, parts.rows, 0)
-    whole = Parts(parts.across, 1, parts.num)
-    whole.launch(device, SUM_ROWS, between, out, parts.num, n, parts.num, int(accumulate))
+    parts.launch(device, COLUMN_SUM.of(x), x, between, rows, n, ld, parts.rows, 0)
+    _whole(parts.num, n).launch(device, SUM_ROWS, between, out, parts.num, n, parts.num, int(accumulate))
 
 
 @ops.sum_of_squares_in_parts.cuda
@@ -75,7 +76,19 @@ def sum_slabs(device: Any, slabs: int, rows: int, n: int, between: int, sums: Gr
         middle = np.array(between, np.uint64)
         parts.launch(device, SUM_ROWS, source, middle, rows, n, parts.rows, 0)
         source, rows = middle, parts.num
-    Parts(parts.across, 1, rows).launch(device, SUM_ROWS, source, sums.array, rows, n, rows, int(sums.accumulate))
+    _whole(rows, n).launch(device, SUM_ROWS, source, sums.array, rows, n, rows, int(sums.accumulate))
+
+
+def put_parts(parts: Any, first: Gradient, second: Gradient | None) -> None:
+    """Put the sums over the parts of ``parts`` (2, parts, n): those of [0] to ``first``, of [1] to ``second``."""
+    num, n = parts.shape[1:]
+    plan = Launch((ceil_div(n, PARTS_COLUMNS), 1 if second is None else 2, 1), (PARTS_THREADS, 1, 1))
+    outs = first.array, None if second is None else second.array
+    adds = int(first.accumulate), int(second is not None and second.accumulate)
+    launch(device_of(parts), SUM_PARTS, plan, values((parts, *outs, num, n, *adds)))
+    for gradient in (second, first):
+        if gradient is not None:
+            gradient.written()
 
 
 def between_bytes(rows: int, n: int, num_processors: int) -> int:
@@ -84,14 +97,20 @@ def between_bytes(rows: int, n: int, num_processors: int) -> int:
     return 4 * num * n if num > 1 else 0
 
 
-def cut_rows(rows: int, n: int, num_processors: int) -> Parts:
+def _whole(rows: int, n: int) -> Parts:
+    return Parts(ceil_div(n, BLOCK_COLUMNS), 1, rows)
+
+
+def cut_rows(rows: int, n: int, num_processors: int, piece: int = PIECE) -> Parts:
     """Return the division of (rows, n): enough blocks to fill the GPU, each with some rows for every thread.
+
+    A block has 32 pieces of columns.
 
     >>> cut_rows(100_000, 16, 100)
     Parts(across=1, num=196, rows=511)
     """
-    across, lanes = max(1, ceil_div(n, BLOCK_COLUMNS)), 1
-    while lanes < 32 and 4 * lanes < n:
+    across, lanes = max(1, ceil_div(n, 32 * piece)), 1
+    while lanes < 32 and piece * lanes < n:
         lanes *= 2
     least = LEAST_TURNS * THREADS // lanes
     count = max(1, min(ceil_div(rows, least), BLOCKS_PER_SM * num_processors // across))

@@ -1,34 +1,30 @@
-"""Root mean square normalization on a GPU: one launch forward, and in backward one beside the sum of columns."""
+"""Root mean square normalization on a GPU: one launch forward, two backward."""
 
 from typing import Any
 
-from ...device import device_of
+import numpy as np
+
 from .. import rmsnorm as ops
 from ..gradient import Gradient
-from ..workspace import workspace
-from .elements import element_kernel, elements_fit
-from .launch import fits, run
-from .reduce import column_sum
-
-FORWARD, DX = (element_kernel("rmsnorm.cu", name=f"rmsnorm_{name}") for name in ("forward", "dx"))
+from ..workspace import Keep
+from .normalize_rows import backward, covers, forward
 
 
-@ops.rmsnorm.cuda
-def rmsnorm(x: Any, w: Any, eps: float, r: Any, y: Any) -> bool:
-    """One launch, with a warp for each row."""
-    if not (elements_fit(x, y) and fits(r)):
+@ops.add_rmsnorm.cuda
+def add_rmsnorm(x: Any, residual: Any, w: Any, eps: float, s: Any, y: Any, keep: Keep) -> Any:
+    """One launch."""
+    if not covers(x, residual, s, y):
         return False
-    run(device_of(x), FORWARD.of(x), 32 * len(x), (x, w, float(eps), r, y, *x.shape))
-    return True
+    r = keep("r", (len(x), 1), np.float32)
+    forward("rmsnorm", x, (x, residual, w, float(eps), 1 / x.shape[1], s, r, y))
+    return s, r
 
 
-@ops.rmsnorm_backward.cuda
-def rmsnorm_backward(dy: Any, x: Any, r: Any, w: Any, dw: Gradient, dx: Any) -> bool:
-    """One launch that writes dx and the products that dw is the sum of, and that sum."""
-    if not (elements_fit(dy, x, dx) and fits(r)):
+@ops.add_rmsnorm_backward.cuda
+def add_rmsnorm_backward(dy: Any, kept: Any, w: Any, dw: Gradient, residual: Any, dx: Any) -> bool:
+    """Two launches: dx with partial sums of dw in one pass, and their sum."""
+    s, r = kept
+    if r.dtype != np.float32 or not covers(dy, s, residual, dx):
         return False
-    products = workspace(x, "products", x.shape)
-    run(device_of(dy), DX.of(dy), 32 * len(dy), (dy, x, r, w, dx, products, *dy.shape))
-    column_sum(products, dw.array, dw.accumulate)
-    dw.written()
+    backward("rmsnorm", s, (dy, s, residual, r, w, 1 / s.shape[1], dx), dw, None)
     return True

@@ -18,7 +18,7 @@ import numpy as np
 from ...comm.group import Group
 from ...context import Context
 from ...errors import UserError
-from ...losses import SoftmaxCrossEntropy, Totals
+from ...losses import SoftmaxCrossEntropy, Totals, add_totals
 from ...ops.softmax_cross_entropy import check_classes, totals_of
 from ..moves.exchange import Exchange
 from .cut import Cut
@@ -48,7 +48,7 @@ class DividedCrossEntropy(SoftmaxCrossEntropy):
         """Return (counted targets, the sum of their losses, the number of correct ones)."""
         gradient = ctx.empty(self, "gradient", outputs.shape)
         np.copyto(gradient, outputs)
-        totals, ctx[self] = self.gradient(gradient, targets, ctx)
+        totals, ctx[self] = self._gradient(gradient, targets, ctx)
         return totals
 
     def backward(self, ctx: Context) -> np.ndarray:
@@ -56,11 +56,17 @@ class DividedCrossEntropy(SoftmaxCrossEntropy):
         gradient: np.ndarray = ctx[self]
         return gradient
 
-    def gradient(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> tuple[Totals, np.ndarray]:
-        """Return the sums and their gradient by this rank's logits, in the memory of these.
+    def gradient(
+        self, outputs: np.ndarray, targets: np.ndarray, ctx: Context, before: Any = None
+    ) -> tuple[Totals, np.ndarray]:
+        """Return the sums, added to ``before``, and their gradient by this rank's logits, in the memory of these.
 
         Arrays of a device are computed on the host.
         """
+        totals, dlogits = self._gradient(outputs, targets, ctx)
+        return add_totals(before, totals), dlogits
+
+    def _gradient(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> tuple[Totals, np.ndarray]:
         if not isinstance(outputs, np.ndarray):
             return self._on_host(outputs, targets, ctx)
         if targets.dtype.kind == "f" and targets.ndim == outputs.ndim:
@@ -93,7 +99,7 @@ class DividedCrossEntropy(SoftmaxCrossEntropy):
     def _on_host(self, outputs: Any, targets: Any, ctx: Context) -> tuple[Any, Any]:
         device = ctx.device
         logits = np.array(device.to_host(outputs))
-        totals, _ = self.gradient(logits, np.array(device.to_host(targets)), ctx)
+        totals, _ = self._gradient(logits, np.array(device.to_host(targets)), ctx)
         outputs[...] = device.from_host(logits)
         return device.from_host(np.array(totals, logits.dtype)), outputs
 

@@ -1,0 +1,82 @@
+"""Normalization of rows on a GPU: one launch forward, two backward, with the sums of residual connections in them."""
+
+from typing import Any
+
+from ...device import device_of
+from ...kernels.kernel import Kernel, kernel
+from ...kernels.launch import launch
+from ...kernels.plan import Launch, ceil_div
+from ..gradient import Gradient
+from ..workspace import workspace
+from .elements import is_bf16, macros_of
+from .launch import piece_of, values
+from .reduce import put_parts
+
+WARPS = (1, 2, 3, 4, 6, 8, 16)
+"""Warps of a row; with one, 8 rows share a block."""
+
+PIECES = (1, 2, 4)
+"""Pieces of a row in each thread, in the widest blocks."""
+
+BLOCK_ROWS = 8
+BACKWARD_THREADS = 768
+"""Threads of a multiprocessor in backward: enough loads under way, and few blocks that each leave partial sums."""
+
+
+def held_by(c: int, piece: int) -> tuple[int, int] | None:
+    """Return (warps, pieces): how rows of ``c`` elements are held in registers by such pieces; None: not.
+
+    >>> held_by(768, 8), held_by(8192, 4), held_by(100_000, 8)
+    ((3, 1), (16, 4), None)
+    """
+    for warps in WARPS:
+        if c <= 32 * warps * piece:
+            return warps, 1
+    for pieces in PIECES:
+        registers = pieces * piece  # of each sum over rows that a thread keeps: 16 leave room for a block of 16 warps
+        if c <= 32 * WARPS[-1] * pieces * piece and registers <= 16:
+            return WARPS[-1], pieces
+    return None
+
+
+def forward(name: str, x: Any, arguments: tuple[Any, ...]) -> None:
+    """Launch ``NAME_forward`` over the rows of ``x`` (M, C)."""
+    m, c = x.shape
+    if not m:
+        return
+    held = held_by(c, piece_of(x))
+    assert held is not None
+    rows = BLOCK_ROWS if held[0] == 1 else 1
+    plan = Launch((ceil_div(m, rows), 1, 1), (32 * held[0] * rows, 1, 1))
+    launch(device_of(x), kernel_of(f"{name}_forward", x, held), plan, values((*arguments, m, c)))
+
+
+def backward(name: str, x: Any, arguments: tuple[Any, ...], dw: Gradient, db: Gradient | None) -> None:
+    """Launch ``NAME_backward`` over the rows of ``x``, then sum what its blocks have left for dw and db."""
+    m, c = x.shape
+    device: Any = device_of(x)
+    held = held_by(c, piece_of(x))
+    assert held is not None
+    rows = BLOCK_ROWS if held[0] == 1 else 1
+    threads = 32 * held[0] * rows
+    blocks = min(ceil_div(m, rows), max(1, BACKWARD_THREADS // threads) * device.num_processors)
+    partials = workspace(x, "partials", (1 if db is None else 2, blocks, c), "float32")
+    if m:
+        plan = Launch((blocks, 1, 1), (threads, 1, 1))
+        launch(device, kernel_of(f"{name}_backward", x, held), plan, values((*arguments, partials, m, c)))
+    put_parts(partials, dw, db)
+
+
+def kernel_of(name: str, x: Any, held: tuple[int, int]) -> Kernel:
+    """Return the kernel for the type of ``x``, with rows held so."""
+    macros = {macro: count for macro, count in zip(("ROW_WARPS", "ROW_PIECES"), held, strict=True) if count > 1}
+    return kernel(f"{name.partition('_')[0]}.cu", macros | macros_of(x), name=name)
+
+
+def covers(*arrays: Any) -> bool:
+    """Return whether the kernels cover these arrays (some may be None): C-contiguous, of one type, not too long."""
+    given = [a for a in arrays if a is not None]
+    first = given[0]
+    if not (first.dtype == "float32" or is_bf16(first)) or held_by(first.shape[-1], piece_of(first)) is None:
+        return False
+    return all(a.dtype == first.dtype and a.flags.c_contiguous for a in given)
