@@ -9,6 +9,8 @@ using on_cpu::WARP;
 
 namespace {
 
+constexpr int CHUNK_WORDS = 4;  // of 16 bytes
+
 struct Cost {
   int transactions, least;
 };
@@ -30,6 +32,14 @@ Cost sectors(const std::vector<int64_t>& offsets, int bytes) {
   return {distinct(touched), (used + SECTOR_BYTES - 1) / SECTOR_BYTES};
 }
 
+// The turns of the banks for some words, which are left sorted, each once.
+int turns_of(std::vector<int64_t>& words) {
+  words.resize(distinct(words));
+  int in_bank[BANKS] = {};
+  for (int64_t word : words) in_bank[word % BANKS]++;
+  return *std::max_element(in_bank, in_bank + BANKS);
+}
+
 // Lanes that read the same word share it. For 8 or 16 bytes a lane this is the least that any rule of serving parts of the
 // warp one after the other can reach.
 Cost turns(const std::vector<int64_t>& offsets, int bytes) {
@@ -37,10 +47,8 @@ Cost turns(const std::vector<int64_t>& offsets, int bytes) {
   for (int64_t offset : offsets)
     for (int i = 0; i < bytes; i += BANK_BYTES)
       words.push_back((offset + i) / BANK_BYTES);
-  words.resize(distinct(words));
-  int in_bank[BANKS] = {};
-  for (int64_t word : words) in_bank[word % BANKS]++;
-  return {*std::max_element(in_bank, in_bank + BANKS), int(words.size() + BANKS - 1) / BANKS};
+  const int turns = turns_of(words);
+  return {turns, int(words.size() + BANKS - 1) / BANKS};
 }
 
 }  // namespace
@@ -81,12 +89,14 @@ void Requests::flush(const Memory& memory) {
         of_line[k].array = event.array;
         of_line[k].offsets[thread - first] = event.offset;
       }
-      events_[thread].clear();
     }
     for (size_t i = 0; i < lines_.size(); i++) {
+      if (requests[i].empty()) continue;
       for (const Request& request : requests[i]) count(memory, lines_[i], request, int(first / WARP));
+      if (memory.arrays[lines_[i].array].space == SHARED) count_merged(lines_[i], int(i), first);
       requests[i].clear();
     }
+    for (size_t thread = first; thread < std::min(first + WARP, events_.size()); thread++) events_[thread].clear();
   }
 }
 
@@ -105,6 +115,36 @@ void Requests::count(const Memory& memory, Line& line, const Request& request, i
   line.worst_warp = warp;
   line.worst_block[0] = int(at_.x), line.worst_block[1] = int(at_.y), line.worst_block[2] = int(at_.z);
   for (int lane = 0; lane < WARP; lane++) line.offsets[lane] = request.mask >> lane & 1 ? request.offsets[lane] : -1;
+}
+
+Requests::Chunks Requests::chunks_of(size_t thread, int instruction) const {
+  std::vector<int64_t> words;
+  for (const Event& event : events_[thread])
+    for (int i = 0; event.instruction == instruction && i < lines_[instruction].bytes; i += BANK_BYTES)
+      words.push_back((event.offset + i) / BANK_BYTES);
+  words.resize(distinct(words));
+  Chunks chunks;
+  for (int64_t word : words) {
+    if (chunks.empty() || chunks.back()[0] / CHUNK_WORDS != word / CHUNK_WORDS) chunks.emplace_back();
+    chunks.back().push_back(word);
+  }
+  return chunks;
+}
+
+// Between two barriers a compiler may load each word once, and neighboring ones together: the least that it can reach.
+void Requests::count_merged(Line& line, int instruction, size_t first_thread) const {
+  std::vector<Chunks> lanes;
+  size_t most = 0;
+  for (size_t thread = first_thread; thread < std::min(first_thread + WARP, events_.size()); thread++) {
+    lanes.push_back(chunks_of(thread, instruction));
+    most = std::max(most, lanes.back().size());
+  }
+  for (size_t k = 0; k < most; k++) {
+    std::vector<int64_t> words;
+    for (const Chunks& chunks : lanes)
+      if (k < chunks.size()) words.insert(words.end(), chunks[k].begin(), chunks[k].end());
+    line.merged += turns_of(words);
+  }
 }
 
 }  // namespace lab

@@ -23,6 +23,7 @@ struct Line {
   int32_t worst, worst_least;   // transactions of the worst request, and the least that it needs
   int64_t requests, lanes;      // of a warp; of single lanes
   int64_t transactions, least;  // sectors of global memory, or turns of the 32 banks
+  int64_t merged;               // turns where a compiler makes one access of a thread's neighboring words (16 bytes)
   int32_t worst_block[3], worst_warp;
   int64_t offsets[on_cpu::WARP];  // of the worst request, by lane; -1 for a lane that takes no part
 };
@@ -54,7 +55,11 @@ class Requests {
   std::unordered_map<uint64_t, int> numbers_;
   std::vector<std::vector<Event>> events_;  // by thread
 
+  using Chunks = std::vector<std::vector<int64_t>>;  // of a thread: the words that it touches, 16 bytes together
+
   void count(const Memory& memory, Line& line, const Request& request, int warp);
+  Chunks chunks_of(size_t thread, int instruction) const;
+  void count_merged(Line& line, int instruction, size_t first_thread) const;
 };
 
 }  // namespace lab

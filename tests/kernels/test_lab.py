@@ -63,6 +63,9 @@ def line_of(report, text):
 def test_no_fault_in_a_rung(path):
     report = examine(path)
     assert report.passed, [fault.title for fault in report.faults]
+    rows = dict(re.findall(r"^\| (\d) \| (\S+ \| \S+) \| [\d.]+ \|$", (cpu.ROOT / "docs/kernels.md").read_text(), re.M))
+    bound = report.counts.bounds()[0]
+    assert rows[path.stem[len("gemm_0")]] == f"{percent(bound.by_units)} | {percent(bound.by_merged)}"
 
 
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
@@ -371,6 +374,13 @@ def test_other_refusals(capfd, tmp_path, monkeypatch):
     assert (code, err) == (2, f"mpitrain: {tmp_path}/none.cu cannot be read: No such file or directory\n")
     assert run(capfd)[0] == 2
     assert run(capfd, STARTERS[0], "--seeds", 0)[0] == 2
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MPITRAIN_KERNELS", str(tmp_path / "file"))
+    code, _, err = run(capfd, STARTERS[0])
+    assert (code, err) == (
+        2,
+        f"mpitrain: the lab cannot be kept in {tmp_path}/file: Not a directory; set MPITRAIN_KERNELS\n",
+    )
     monkeypatch.setenv("PATH", str(tmp_path))
     code, _, err = run(capfd, STARTERS[0])
     assert code == 2

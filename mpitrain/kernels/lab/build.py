@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from ...errors import UserError
-from ..build import folder
+from ..build import FOLDER_VARIABLE, folder
 from ..kernel import SOURCES
-from ..on_cpu import FLAGS, WARNINGS, Builder
+from ..on_cpu import FLAGS, WARNINGS, Builder, BuildError
 from .source import Entry, Source
 
 LAB = SOURCES / "lab"
@@ -44,24 +44,34 @@ def build(source: Source, entry: Entry, into: Path) -> Path:
     compiler = shutil.which("g++")
     if compiler is None:
         raise UserError(MISSING)
-    builder = Builder(folder() / "lab")
-    runtime = ["-O2", *WARNINGS, "-shared", *map(str, sorted(LAB.glob("*.cpp")))]
-    lab = builder.compiled(
-        "lab.so", [*runtime, str(builder.shim), "-ldl"], reads=[*LAB.glob("*.h"), *LAB.glob("*.cpp")]
-    )
+    lab, shim = _runtime()
+    shown = str(source.path).replace("\\", "\\\\").replace('"', '\\"')
     last = ["LAB_GUARD(lab_guard_after);", f"EXPORT_KERNEL({entry.name}, 1)", ""]
-    unit = "\n".join([f'#line 1 "{source.path}"', source.text_for_gxx, *last])
+    unit = "\n".join([f'#line 1 "{shown}"', source.text_for_gxx, *last])
     include = [f"-I{path}" for path in (source.path.resolve().parent, SOURCES, LAB / "include")]
     made, library = into / "student.o", into / "student-kernel.so"
     compile_it = [compiler, *FLAGS, *CHECKED, *PLAIN, *include, "-include", str(LAB / "lab.h")]
     done = _run([*compile_it, "-c", "-x", "c++", "-", "-o", str(made)], unit)
     if done.returncode:
         raise UserError(f"{source.path} does not compile:\n{_readable(done.stderr)}")
-    done = _run([compiler, "-shared", str(made), str(lab), str(builder.shim), "-o", str(library)])
+    done = _run([compiler, "-shared", str(made), str(lab), str(shim), "-o", str(library)])
     if done.returncode:
         missing = ", ".join(dict.fromkeys(re.findall(r"undefined reference to `([^']+)'", done.stderr)))
         raise UserError(f"{source.path} needs what the lab lacks: {missing or done.stderr}")
     return library
+
+
+def _runtime() -> tuple[Path, Path]:
+    """Return the libraries of the lab and of the shim, which are built once."""
+    builder, sources = Builder(folder() / "lab"), sorted(LAB.glob("*.cpp"))
+    options = ["-O2", *WARNINGS, "-shared", *map(str, sources)]
+    try:
+        shim = builder.shim
+        return builder.compiled("lab.so", [*options, str(shim), "-ldl"], reads=[*LAB.glob("*.h"), *sources]), shim
+    except BuildError as error:
+        raise UserError(f"g++ does not compile the lab itself: {error}") from None
+    except OSError as error:
+        raise UserError(f"the lab cannot be kept in {folder()}: {error.strerror}; set {FOLDER_VARIABLE}") from None
 
 
 def _run(command: list[str], unit: str = "") -> subprocess.CompletedProcess[str]:

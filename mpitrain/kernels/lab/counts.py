@@ -56,6 +56,8 @@ class LineCount:
         Of warps; of single threads.
     transactions, least : int
         Sectors of 32 bytes in global memory, or turns of the 32 banks of shared memory; and the least for these bytes.
+    merged : int
+        Turns where a compiler loads each word once between barriers, and neighboring words of a thread together.
     worst, worst_least : int
         The same of the request that exceeds its least by most.
     offsets : list of int
@@ -71,6 +73,7 @@ class LineCount:
     lanes: int
     transactions: int
     least: int
+    merged: int
     worst: int
     worst_least: int
     worst_block: list[int]
@@ -102,13 +105,16 @@ class Bound:
     Attributes
     ----------
     by_units : float
-        Share that the load units allow.
+        Share that the load units allow with the accesses as the file has them.
+    by_merged : float
+        The same where the compiler merges accesses to shared memory.
     by_memory : float
         Share that memory allows if no cache helped.
     """
 
     machine: Machine
     by_units: float
+    by_merged: float
     by_memory: float
 
 
@@ -155,15 +161,17 @@ class Counts:
 
     def bounds(self) -> list[Bound]:
         """Return the bounds on each machine: shares of the fp32 peak, or of the speed of a copy."""
-        shared = sum(line.transactions for line in self.lines if line.is_shared)
         others = [line for line in self.lines if not line.is_shared]
-        turns = shared + sum(max(line.requests, line.transactions / SECTORS_A_TURN) for line in others)
+        turns = sum(max(line.requests, line.transactions / SECTORS_A_TURN) for line in others)
+        shared = [line for line in self.lines if line.is_shared]
+        written = turns + sum(line.transactions for line in shared)
+        merged = turns + sum(min(line.merged, line.transactions) for line in shared)
         found = []
         for machine in MACHINES:
-            units = turns / (machine.processors * machine.clock_hz)
-            memory = self.moved_bytes / machine.bandwidth
             best = self.work / machine.peak if self.of_peak else self.task.least_bytes(self.sizes) / machine.bandwidth
-            found.append(Bound(machine, min(1.0, best / units), min(1.0, best / memory)))
+            clocks = best * machine.processors * machine.clock_hz
+            shares = clocks / written, clocks / merged, best * machine.bandwidth / self.moved_bytes
+            found.append(Bound(machine, *(min(1.0, share) for share in shares)))
         return found
 
 
@@ -173,7 +181,7 @@ def count(task: Task, result: Mapping[str, Any], names: Names) -> Counts:
     for record in result["lines"]:
         line = names.lines.get(record["instruction"], 0)
         key = line, record["array"], record["way"]
-        values = {name: record[name] for name in ("requests", "lanes", "transactions", "least")}
+        values = {name: record[name] for name in ("requests", "lanes", "transactions", "least", "merged")}
         worst = {
             name: record[name] for name in ("worst", "worst_least", "worst_block", "worst_warp", "offsets", "bytes")
         }

@@ -12,6 +12,7 @@ from .sentences import (
     loss_advice,
     loss_words,
     losses,
+    merged_words,
     percent,
     rate_words,
     sizes_words,
@@ -153,5 +154,5 @@ def _bounds(page: Page, counts: Counts) -> None:
     page.say(first, "part")
     for words, bound in zip(others, counts.bounds(), strict=True):
         page.say(words)
-        page.bar(f"load units and banks: {percent(bound.by_units)}", bound.by_units)
+        page.bar(f"load units and banks: {percent(bound.by_units)}{merged_words(bound)}", bound.by_units)
         page.bar(f"memory: {percent(bound.by_memory)}", bound.by_memory)

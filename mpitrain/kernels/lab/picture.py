@@ -47,7 +47,7 @@ def draw_banks(line: LineCount) -> list[str]:
     --------
     >>> from mpitrain.kernels.lab.counts import LineCount
     >>> offsets = [8 * lane for lane in range(32)]
-    >>> print("\\n".join(draw_banks(LineCount(7, "x", True, "load", 4, 1, 32, 2, 1, 2, 1, [0, 0, 0], 0, offsets))))
+    >>> print("\\n".join(draw_banks(LineCount(7, "x", True, "load", 4, 1, 32, 2, 1, 2, 2, 1, [0, 0, 0], 0, offsets))))
      2 # # # # # # # # # # # # # # # #
      1 # # # # # # # # # # # # # # # #
        01234567890123456789012345678901

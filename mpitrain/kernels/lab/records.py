@@ -25,7 +25,7 @@ LINE = np.dtype(
             ("worst", "i4"),
             ("worst_least", "i4"),
         ),
-        *(("requests", "i8"), ("lanes", "i8"), ("transactions", "i8"), ("least", "i8")),
+        *(("requests", "i8"), ("lanes", "i8"), ("transactions", "i8"), ("least", "i8"), ("merged", "i8")),
         *(("worst_block", "i4", 3), ("worst_warp", "i4"), ("offsets", "i8", 32)),
     ],
     align=True,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from .counts import Counts, LineCount
+from .counts import Bound, Counts, LineCount
 from .picture import words_in_banks
 from .report import Fault, Report
 from .words import place, plural
@@ -109,11 +109,17 @@ def bound_words(counts: Counts) -> list[str]:
     return [
         f"{first}; so by these counts:",
         *(
-            f"{bound.machine.name}: at most {percent(bound.by_units)} of {goal} by load units and banks, "
-            f"and {percent(bound.by_memory)} by memory{' if no cache helped' if counts.of_peak else ''}"
+            f"{bound.machine.name}: at most {percent(bound.by_units)} of {goal} by load units and banks"
+            f"{merged_words(bound)}, and {percent(bound.by_memory)} by memory{' if no cache helped' * counts.of_peak}"
             for bound in counts.bounds()
         ),
     ]
+
+
+def merged_words(bound: Bound) -> str:
+    """Return the share where a compiler merges accesses, if it is another."""
+    merged = percent(bound.by_merged)
+    return f" ({merged} if nvcc merges neighboring words)" if merged != percent(bound.by_units) else ""
 
 
 def percent(share: float) -> str:

@@ -41,7 +41,12 @@ def as_table(report: Report) -> dict[str, Any]:
             "rates": counts.rates,
             "barriers": counts.barriers,
             "bounds": [
-                {"machine": bound.machine.name, "by_units": bound.by_units, "by_memory": bound.by_memory}
+                {
+                    "machine": bound.machine.name,
+                    "by_units": bound.by_units,
+                    "by_merged": bound.by_merged,
+                    "by_memory": bound.by_memory,
+                }
                 for bound in counts.bounds()
             ],
         }
