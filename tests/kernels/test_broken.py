@@ -9,8 +9,8 @@ import pytest
 from mpitrain.kernels.divide import divide_record
 from mpitrain.ops.cuda.launch import window_record
 from mpitrain.ops.window import Window
-from tests.kernels import cpu, gemm, ladder, softmax
-from tests.kernels.arrays import i32, launch
+from tests.kernels import cpu, formats, gemm, ladder, softmax
+from tests.kernels.arrays import NULL, f32, i32, i64, launch
 from tests.kernels.products import Case, Variant
 
 # the first test waits for all builds
@@ -186,6 +186,26 @@ def test_broken_sum_is_found():
     x, out = np.ones((100, 128), np.float32), np.zeros(128, np.float32)
     launch(broken, "column_sum", x, out, i32(100), i32(128), i32(128), i32(100), i32(0), grid=1)
     assert not (out == 100).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ("store<PIECE>(slice.copy + i,", "store<PIECE>(slice.copy + (i & 4),"),
+        ("    store<PIECE>(slice.w + i, w, count, aligned);\n", ""),
+        ("apply<bf16>([](float x) { return x; }, w)", "apply<bf16>([](float x) { return x; }, g)"),
+        ("if (slice.copy) store", "if (slice.copy && slice.decays) store"),
+    ],
+)
+def test_broken_copies_of_weights_are_found(text):
+    rng = np.random.default_rng(0)
+    w, g = (rng.standard_normal(1000).astype(np.float32) for _ in range(2))
+    expected, copy = w - np.float32(0.1) * g, np.zeros(1000, np.uint16)
+    numbers = [f32(x) for x in (0.1, 1, 0, 0)]
+    arrays = w, g, NULL, NULL, copy, NULL
+    launch(cpu.build("update.cu", lambda whole: whole.replace(*text)), "sgd", *arrays, i64(1000), *numbers, i32(0))
+    right = np.allclose(w, expected) and np.array_equal(copy, formats.to_bf16(expected.astype(np.float32)))
+    assert not right
 
 
 @pytest.mark.parametrize(
