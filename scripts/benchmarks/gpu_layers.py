@@ -182,15 +182,16 @@ class Core(Layer):
         statistics = ctx.empty(self, "log_sum_exp", (n, width // 3 // self._head, t), np.float32)
         q, k, v = self._heads(x, 3)
         ops.attention(q, k, v, self._heads(y, 1)[0], statistics, self._head**-0.5, True, None)
-        ctx[self] = x, statistics
+        ctx[self] = x, statistics, y
         return y
 
     def backward(self, dy: Any, ctx: Context) -> Any:
         """Return the gradient of the inputs."""
-        x, statistics = ctx[self]
+        x, statistics, y = ctx[self]
         dx = ctx.empty(self, "dx", x.shape)
         gradients, inputs = self._heads(dx, 3), self._heads(x, 3)
-        ops.attention_dx(self._heads(dy, 1)[0], *inputs, statistics, *gradients, self._head**-0.5, True, None)
+        arrays = self._heads(dy, 1)[0], *inputs, statistics, *gradients
+        ops.attention_dx(*arrays, self._head**-0.5, True, None, y=self._heads(y, 1)[0])
         return dx
 
     def _heads(self, x: Any, parts: int) -> list[Any]:

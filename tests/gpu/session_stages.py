@@ -42,13 +42,14 @@ def on_a_gpu(names: str, *files: str) -> tuple[str, ...]:
     return (*(f"tests/gpu/{file}.py" for file in files), "-m", "gpu", "-k", names)
 
 
+CONVOLUTIONS = "conv2d", "conv2d_wgmma", "conv2d_depthwise"
 ATTENTION = "test_attention", "test_attention_fused", "test_attention_decode"
 SANITIZED = "test_random_shapes or test_layers or test_elementwise or test_compress or 129"  # some of all: it is slow
 STAGES = (
     Stage(
         "wrappers",
         "PTX wrappers have the layouts of the PTX ISA",
-        (f"{KERNELS}/test_shim.py", f"{KERNELS}/test_shim_hopper.py"),
+        tuple(f"{KERNELS}/test_{name}.py" for name in ("shim", "shim_hopper", "shim_im2col")),
         1,
     ),
     Stage("ladder", "every rung is right; a hang of rungs 10 to 18 is a wrong barrier", (f"{KERNELS}/test_ladder.py",)),
@@ -64,7 +65,9 @@ STAGES = (
     Stage(
         "kernels",
         "all other kernels are right",
-        tuple(f"{KERNELS}/test_{name}.py" for name in ("elementwise", "layers", "attention", "compress")),
+        tuple(
+            f"{KERNELS}/test_{name}.py" for name in ("elementwise", "layers", *CONVOLUTIONS, "attention", "compress")
+        ),
         2,
     ),
     Stage(

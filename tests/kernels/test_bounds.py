@@ -45,9 +45,11 @@ for macros, block in (({}, 256), ({"ROW_WARPS": 2}, 64)):
 sums = [partials, vector, vector.copy(), i32(3), i32(n), i32(1), i32(0)]
 launch(cpu.build("reduce.cu"), "sum_parts", *sums, grid=(5, 2), block=512)
 ids, order = np.arange(rows) % 7, np.zeros(rows, np.int32)
-launch(cpu.build("embedding.cu"), "embedding_order", ids, order, i32(rows), grid=1)
+starts, partials = np.zeros(rows, np.int32), np.ones((4, n), np.float32)
+launch(cpu.build("embedding.cu"), "embedding_order", ids, order, starts, i32(rows), grid=2)
 table = np.ones((7, n), np.float32)
-launch(cpu.build("embedding.cu"), "embedding_dw", ids, order, x, table, i32(rows), i32(n), i64(7), grid=rows, block=128)
+rest, blocks = [i32(rows), i32(n), i64(7)], {"grid": rows, "block": 128}
+launch(cpu.build("embedding.cu"), "embedding_dw", ids, order, starts, x, table, partials, *rest, **blocks)
 turned, sizes = np.ones((n, 72), np.float32), [i64(0), i32(n), i32(72), i32(rows), i32(n)]
 tiles, numbers = (3 * 5, 1, 1), [*sizes, divide_record(5), divide_record(3)]
 cpu.build("round_tf32.cu").launch("round_columns", grid=tiles, block=(32, 8, 1), arguments=[x, turned, *numbers])

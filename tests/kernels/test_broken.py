@@ -187,14 +187,18 @@ def test_broken_sum_is_found():
     "text",
     [
         ("    __syncthreads();\n    const int count", "    const int count"),
-        ("    __syncthreads();\n  }\n  if (at < m)", "  }\n  if (at < m)"),
+        (
+            "    __syncthreads();\n  }\n#pragma unroll\n  for (int apart = 1",
+            "  }\n#pragma unroll\n  for (int apart = 1",
+        ),
+        ("below += __shfl_xor_sync(~0u, below, apart)", "below += 0"),
         ("i < equal_until", "i <= equal_until"),
     ],
 )
 def test_broken_order_is_found(text):
     broken = cpu.build("embedding.cu", lambda whole: whole.replace(*text))
-    ids, order = np.random.default_rng(0).integers(0, 9, 700), np.full(701, -1, np.int32)
-    launch(broken, "embedding_order", ids, order, i32(700), grid=3)
+    ids, (order, starts) = np.random.default_rng(0).integers(0, 9, 700), np.full((2, 3000), -1, np.int32)
+    launch(broken, "embedding_order", ids, order, starts, i32(700), grid=11)
     assert not np.array_equal(order[:700], np.argsort(ids, kind="stable"))
 
 
@@ -221,8 +225,8 @@ def test_broken_rounding_is_found(text):
 )
 def test_broken_moments_are_found(right, wrong):
     broken = cpu.build("batchnorm.cu", lambda whole: whole.replace(right, wrong))
-    x, moments = np.random.default_rng(0).standard_normal((300, 6)).astype(np.float32), np.zeros((2, 6), np.float32)
-    launch(broken, "batchnorm_moments", x, moments, i32(300), i32(6), i32(300), grid=1)
+    x, moments = np.random.default_rng(0).standard_normal((1500, 8)).astype(np.float32), np.zeros((2, 8), np.float32)
+    launch(broken, "batchnorm_moments", x, moments, i32(1500), i32(8), i32(1500), grid=1)
     expected = [x.mean(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)]
     assert not np.allclose(moments, expected, rtol=1e-4, atol=1e-4)
 

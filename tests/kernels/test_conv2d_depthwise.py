@@ -59,6 +59,7 @@ BROKEN = [
 
 
 @pytest.mark.slow
+@pytest.mark.shim
 @pytest.mark.parametrize(("run", "case", "right", "wrong"), BROKEN)
 def test_mistakes_are_found(run, case, right, wrong):
     run(case)

@@ -155,7 +155,8 @@ def test_rounding_to_tf32(bf16, rows, cols, turn):
 
 
 @pytest.mark.parametrize(
-    ("rows", "n", "parts", "gap"), [(1, 1, 1, 0), (300, 130, 1, 0), (1000, 6, 7, 2), (77, 512, 3, 64), (5, 3, 1, 0)]
+    ("rows", "n", "parts", "gap"),
+    [(1, 1, 1, 0), (300, 130, 1, 0), (1000, 6, 7, 2), (77, 512, 3, 64), (5, 3, 1, 0), (2100, 64, 2, 8)],
 )
 def test_column_sums(bf16, rows, n, parts, gap):
     elements = Elements(bf16)

@@ -24,6 +24,7 @@ from mpitrain.training.devices import use_device
 from mpitrain.training.display.progress import make_progress
 from mpitrain.training.mesh.pipeline import recompute
 from mpitrain.training.setup import open_setup
+from tests.gpu.device import ShimDevice
 from tests.kernels import cpu
 
 pytestmark = pytest.mark.mpi
@@ -217,6 +218,20 @@ def test_on_a_device(world, device, method):
     found, expected = (on_device(world, one, method) for one in (device, CPU))
     for mine, one in zip(found, expected, strict=True):
         np.testing.assert_allclose(mine, one, rtol=1e-4, atol=1e-5)
+
+
+@cpu.needs_gxx
+@pytest.mark.parametrize(("precision", "tolerance"), [("tf32", 4e-3), ("bf16", 3e-2)])
+@pytest.mark.parametrize("method", ["ulysses", "ring"])
+def test_precisions_of_a_device(world, method, precision, tolerance):
+    """By the fused kernels, whose results over blocks of keys are merged."""
+    gpu = ShimDevice()
+    gpu.precision = precision
+    found, expected = (on_device(world, one, method) for one in (gpu, CPU))
+    assert gpu.launches["attention_mma_dkdv"]
+    assert not gpu.launches["attention_softmax"]
+    for mine, one in zip(found, expected, strict=True):
+        assert np.linalg.norm(mine - one) <= tolerance * np.linalg.norm(one)
 
 
 def on_device(world, device, method):

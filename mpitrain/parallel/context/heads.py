@@ -80,7 +80,8 @@ class Heads(NamedTuple):
         if self.rotary is None:
             return
         turning = by_heads(qkv, self.size)[:, : self.num_heads + self.num_kv_heads]
-        table = table_of_positions(ctx.device, ctx.dtype, positions_needed(positions, length), self.size, self.rotary)
+        needed = positions_needed(positions, length)
+        table = table_of_positions(ctx.device, ctx.sum_dtype, needed, self.size, self.rotary)
         if positions is not None:
             rotary(turning, table, positions, 0, back)
             return

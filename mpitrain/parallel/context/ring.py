@@ -78,7 +78,8 @@ class RingAttention(Layer):
         q = heads.split(x)[0]
         n, length, _ = x.shape
         y = ctx.lend(self, "y", (n, length, heads.num_heads * heads.size))
-        logs = [ctx.empty(self, f"log {i}", (n, heads.num_heads, _count(run))) for i, (run, _) in enumerate(self.runs)]
+        shapes = [(n, heads.num_heads, _count(run)) for run, _ in self.runs]
+        logs = [ctx.empty(self, f"log {i}", shape, ctx.sum_dtype) for i, shape in enumerate(shapes)]
         travelers = self._own_keys(x, ctx)
         for step, pairs in enumerate(self.pairs):
             sent = self._send("keys", travelers) if step < self.group.size - 1 else None
@@ -165,7 +166,7 @@ class RingAttention(Layer):
         if merges:
             n, heads, count, size = whole.shape
             part = by_heads(ctx.lend(self, "part", (n, count, heads * size), whole.dtype), size)
-            log_of_part = ctx.lend(self, "log of part", log.shape)
+            log_of_part = ctx.lend(self, "log of part", log.shape, log.dtype)
         attention(*of_pair, part, log_of_part, self.heads.scale, pair.causal, *how, pair.block)
         if merges:
             merge(whole, log, part, log_of_part)
@@ -188,9 +189,9 @@ class RingAttention(Layer):
     def _deltas(self, dy: Any, y: Any, logs: list[Any], ctx: Context) -> list[Any]:
         """Return the sums of dy y over each row, (N, H, tokens of a run) for each run."""
         n, heads, length, size = y.shape
-        products = by_heads(ctx.backward.lend(self, "products", (n, length, heads * size), y.dtype), size)
-        np.multiply(dy, y, out=products)
-        deltas = [ctx.backward.lend(self, f"delta {i}", log.shape, y.dtype) for i, log in enumerate(logs)]
+        products = by_heads(ctx.backward.lend(self, "products", (n, length, heads * size), ctx.sum_dtype), size)
+        np.multiply(dy, y, out=products, dtype=products.dtype)
+        deltas = [ctx.backward.lend(self, f"delta {i}", log.shape, log.dtype) for i, log in enumerate(logs)]
         for (run, _), delta in zip(self.runs, deltas, strict=True):
             np.sum(products[:, :, run], axis=3, out=delta)
         return deltas

@@ -46,7 +46,7 @@ class Ulysses(Layer):
         qkv = self.to_heads.forward(x, ctx)
         self._turn(qkv, ctx, tokens.positions, back=False)
         y = ctx.lend(self, "y", (*qkv.shape[:2], heads.num_heads * heads.size))
-        log_sum_exp = ctx.empty(self, "log_sum_exp", (len(x), heads.num_heads, self.length))
+        log_sum_exp = ctx.empty(self, "log_sum_exp", (len(x), heads.num_heads, self.length), ctx.sum_dtype)
         block = Block(0, 0, self.length, heads.first, heads.total)
         how: Any = tokens.lengths, tokens.segments, heads.masks(ctx), block
         attention(*heads.split(qkv), by_heads(y, heads.size), log_sum_exp, heads.scale, heads.causal, *how)
