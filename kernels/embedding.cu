@@ -1,15 +1,17 @@
 // Rows of a table, and the gradient of the table
-// Shapes: ids (M,) int64; order (M,) int32: the positions of ids, sorted stably by id; table (V, D) float, or bf16
-//     with TABLE_BF16; dtable (V, D) float; y, dy (M, D) of Element. An id outside of [0, V) gives a row of NaN and has
-//     no gradient: to say more would be to wait for the GPU.
-// Launch: embedding_order: grid ceil(M / 256), block 256; the others: grid M, block 128: a block a row (for dw: a
-//     position in `order`)
-// Roofline: one read and one write of M D elements; memory-bound. order: M^2 comparisons, 10 us for 8192 ids on a large
-//     GPU by counting instructions. Oracle: ops/embedding.py.
+// Shapes: ids (M,) int64; order (M,) int32: the positions of ids, sorted stably by id; starts (M,) int32: the place in
+//     `order` where the run of equal ids around a place begins; table (V, D) float, or bf16 with TABLE_BF16; dtable
+//     (V, D), partials (2 ceil(M / 64), D) float; y, dy (M, D) of Element. An id outside of [0, V) gives a row of NaN
+//     and has no gradient: to say more would be to wait for the GPU.
+// Launch: embedding_order: grid ceil(M / 64), block 256; forward, dw: grid M, block 128: a block a row (for dw: a place
+//     in `order`); merge, where M is above 64: grid ceil(M / 64), block 128
+// Roofline: one read and one write of M D elements; memory-bound. order: M^2 comparisons, 5 us for 8192 ids on a large
+//     GPU by counting instructions. Oracle: ops/embedding.py. Has not run on a GPU.
 //
 // A position's place in the order is the number of ids that come before its own: counted, not sorted, since it needs no
-// memory and no second launch. The gradient adds rows of equal id in their order in the batch: the block at the first of
-// them does the whole run. No atomics: the same bits every time.
+// memory and no second launch. The gradient adds rows of equal id in their order in the batch, PART of them in a block.
+// The blocks of a longer run, as of a frequent word, leave their sums to `merge`, which adds them up in order. No
+// atomics: the same bits every time.
 #include "common/elements.cuh"
 
 #ifndef TABLE_BF16
@@ -17,42 +19,109 @@
 #endif
 using Table = FloatOrBf16<TABLE_BF16>::Type;
 
-constexpr int COUNTERS = 256;
+constexpr int COUNTERS = 256, LANES = 4;  // lanes that count for one id
+constexpr int PART = 64;                  // rows of a run that a block adds up
 
-extern "C" __global__ void __launch_bounds__(COUNTERS) embedding_order(const long long* ids, int* order, int m) {
+extern "C" __global__ void __launch_bounds__(COUNTERS)
+embedding_order(const long long* ids, int* order, int* starts, int m) {
   __shared__ long long tile[COUNTERS];
-  const int at = blockIdx.x * COUNTERS + threadIdx.x;
+  const int at = (blockIdx.x * COUNTERS + threadIdx.x) / LANES;
   const long long id = at < m ? ids[at] : 0;
-  int before = 0;
+  int below = 0, equal = 0;  // ids that are less, and those that are equal and stand before
   for (int first = 0; first < m; first += COUNTERS) {
     if (first + int(threadIdx.x) < m) tile[threadIdx.x] = ids[first + threadIdx.x];
     __syncthreads();
-    const int count = min(COUNTERS, m - first), equal_until = at - first;  // equal ids count if they stand before
-    for (int i = 0; i < count; i++) before += tile[i] < id || (tile[i] == id && i < equal_until);
+    const int count = min(COUNTERS, m - first), equal_until = at - first;
+    for (int i = threadIdx.x % LANES; i < count; i += LANES) {
+      below += tile[i] < id;
+      equal += tile[i] == id && i < equal_until;
+    }
     __syncthreads();
   }
-  if (at < m) order[before] = at;
+#pragma unroll
+  for (int apart = 1; apart < LANES; apart *= 2) {
+    below += __shfl_xor_sync(~0u, below, apart);
+    equal += __shfl_xor_sync(~0u, equal, apart);
+  }
+  if (at >= m || threadIdx.x % LANES > 0) return;
+  order[below + equal] = at;
+  starts[below + equal] = below;
 }
 
 extern "C" __global__ void __launch_bounds__(128)
 embedding_forward(const long long* ids, const Table* table, Element* y, int d, long long num_rows) {
   const long long id = ids[blockIdx.x];
-  const bool inside = id >= 0 && id < num_rows;
-  for (int i = threadIdx.x; i < d; i += blockDim.x)
-    y[(long long)blockIdx.x * d + i] = Convert<Element>::from(inside ? to_float(table[id * d + i]) : float_from_bits(0x7FC00000));
+  const bool inside = id >= 0 && id < num_rows, aligned = rows_aligned<PIECE>(table, d) && rows_aligned<PIECE>(y, d);
+  const Table* from = table + (inside ? id * d : 0);
+  Element* to = y + (long long)blockIdx.x * d;
+  for (int i = threadIdx.x * PIECE; i < d; i += blockDim.x * PIECE) {
+    const auto row = load<PIECE>(from + i, inside ? d - i : 0, aligned);
+    const auto piece = apply<Element>([=](float x) { return inside ? x : float_from_bits(0x7FC00000); }, row);
+    store<PIECE>(to + i, piece, d - i, aligned);
+  }
+}
+
+// Where a part of a long run leaves its sum. 64 neighboring places hold at most two beginnings of parts: of one run
+// that is not its first, and the first of another.
+__device__ __forceinline__ float* partial_of(float* partials, int place, int start, int d) {
+  return partials + (place / PART * 2ll + (place == start)) * d;
 }
 
 extern "C" __global__ void __launch_bounds__(128)
-embedding_dw(const long long* ids, const int* order, const Element* dy, float* dtable, int m, int d,
-             long long num_rows) {
-  const int start = blockIdx.x;
+embedding_dw(const long long* ids, const int* order, const int* starts, const Element* dy, float* dtable,
+             float* partials, int m, int d, long long num_rows) {
+  const int place = blockIdx.x, start = starts[place];
+  if ((place - start) % PART) return;
+  const long long id = ids[order[place]];
+  if (id < 0 || id >= num_rows) return;
+  int stop = place + 1;  // of the run, or of this part of it: starts do not decrease
+  for (int above = min(m, place + PART); stop < above;) {
+    const int middle = (stop + above) / 2;
+    if (starts[middle] == start)
+      stop = middle + 1;
+    else
+      above = middle;
+  }
+  const bool whole = place == start && (stop == m || starts[stop] != start);
+  float* to = whole ? dtable + id * d : partial_of(partials, place, start, d);
+  const bool aligned = rows_aligned<PIECE>(dy, d);
+  for (int i = threadIdx.x * PIECE; i < d; i += blockDim.x * PIECE) {
+    Vec<float, PIECE> sum = {};
+    int at = place;
+    for (; at + 3 < stop; at += 4) {  // four loads under way
+      Vec<Element, PIECE> rows[4];
+#pragma unroll
+      for (int r = 0; r < 4; r++) rows[r] = load<PIECE>(dy + (long long)order[at + r] * d + i, d - i, aligned);
+#pragma unroll
+      for (int r = 0; r < 4; r++) sum = apply<float>([](float a, float b) { return a + b; }, sum, rows[r]);
+    }
+    for (; at < stop; at++)
+      sum = apply<float>([](float a, float b) { return a + b; }, sum,
+                         load<PIECE>(dy + (long long)order[at] * d + i, d - i, aligned));
+#pragma unroll
+    for (int j = 0; j < PIECE; j++)
+      if (i + j < d) to[i + j] = whole ? to[i + j] + sum.at[j] : sum.at[j];
+  }
+}
+
+// The runs of more than one part, of which 64 neighboring places hold the beginning of one at most.
+extern "C" __global__ void __launch_bounds__(128)
+embedding_merge(const long long* ids, const int* order, const int* starts, float* dtable, float* partials, int m, int d,
+                long long num_rows) {
+  __shared__ int found;
+  if (threadIdx.x == 0) found = m;
+  __syncthreads();
+  const int own = blockIdx.x * PART + threadIdx.x;
+  if (threadIdx.x < PART && own + PART < m && starts[own] == own && starts[own + PART] == own) found = own;
+  __syncthreads();
+  const int start = found;
+  if (start == m) return;
   const long long id = ids[order[start]];
-  if (id < 0 || id >= num_rows || (start > 0 && ids[order[start - 1]] == id)) return;
-  int stop = start + 1;
-  while (stop < m && ids[order[stop]] == id) stop++;
+  if (id < 0 || id >= num_rows) return;
   for (int i = threadIdx.x; i < d; i += blockDim.x) {
     float sum = 0;
-    for (int at = start; at < stop; at++) sum += to_float(dy[(long long)order[at] * d + i]);
+    for (int place = start; place < m && starts[place] == start; place += PART)
+      sum += partial_of(partials, place, start, d)[i];
     dtable[id * d + i] += sum;
   }
 }

@@ -9,6 +9,7 @@ from mpitrain.context import Context
 from mpitrain.device import CPU
 from mpitrain.head_loss import HeadLoss, split_head
 from mpitrain.losses import SoftmaxCrossEntropy
+from tests.gpu.device import ShimDevice
 from tests.unit.test_head_loss import LOSSES, batch, separate, tied
 
 LAUNCHES = {"softmax_cross_entropy": 4, "column_sum": 4 + 4 + 1}  # 4 chunks; sums of losses, of biases
@@ -54,6 +55,22 @@ def test_sums_and_gradients_are_the_cpus(device, make, options):
         np.testing.assert_allclose(found, expected, rtol=2e-5)
         scale = np.abs(gradients[64:]).max()
         np.testing.assert_allclose(mine[64:], gradients[64:], rtol=2e-5, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("make", [tied, separate])
+def test_bf16(make):
+    """Logits and their gradient in bf16; sums, dw and db in fp32, near the CPU's and not equal to them."""
+    device = ShimDevice("sm_80")
+    device.precision = "bf16"
+    jobs = [Job(make, LOSSES["smooth"], each) for each in (CPU, device)]
+    for job in jobs:
+        job.arena.values /= 8  # which bf16 has not enough digits for
+    (expected, gradients), (found, mine) = (job.step([batch(), batch(1, 2)]) for job in jobs)
+    assert device.launches["softmax_cross_entropy"] == 4 + 3
+    np.testing.assert_allclose(found, expected, rtol=2e-2)
+    np.testing.assert_array_equal(found[0], expected[0])
+    difference = np.linalg.norm(mine[64:] - gradients[64:])
+    assert 1e-4 < difference / np.linalg.norm(gradients[64:]) < 2e-2
 
 
 def test_evaluation_gives_the_sums_of_all_chunks(device):

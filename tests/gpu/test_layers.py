@@ -86,6 +86,7 @@ def test_embedding(device, shape, dtype):
         launches = check_layer(device, each, x, others=1 if x.size or each is make[0] else 2)  # gradients are cleared
         names = ("embedding_forward", "embedding_order", "embedding_dw")
         assert [launches[name] for name in names] == [int(x.size > 0)] * 3
+        assert launches["embedding_merge"] == int(x.size > 64)
     layer, ctx = make[0](), Context(device=device)
     arena = Arena(layer.named_parameters(), device=device)
     expected = device.to_host(layer.weight.data)[x]

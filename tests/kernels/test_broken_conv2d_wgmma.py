@@ -32,7 +32,7 @@ BROKEN = {
     "w of the first tap": (FORWARD, PLAIN, "tap.channel, tap.tap(), full", "tap.channel, 0, full"),
     "taps that end late": (FORWARD, PLAIN, "if (++col < cols.taps)", "if (++col <= cols.taps)"),
     "channels that end late": (FULL, PLAIN, "if (channel < depth) return;", "if (channel <= depth) return;"),
-    "each part from the first tap": (CUT, PLAIN, "TapPlace tap(conv, part, depth.first)", "TapPlace tap(conv, part, 0)"),
+    "each part from the first tap": (CUT, PLAIN, "tap(conv, part, depth.first)", "tap(conv, part, 0)"),
     "a box of w in the wrong place": (FORWARD, WIDE, "col + i * BOX, channel + first", "col, channel + first"),
     "a share of w twice": (FORWARD, PAIR, "col + i * BOX, channel + first", "col + i * BOX, channel"),
     "a share of w of dx twice": (DX, PAIR, "copy(tile, channel, col + first)", "copy(tile, channel, col)"),

@@ -10,7 +10,7 @@ from mpitrain.ops import OPS
 from mpitrain.ops.conv2d import plan_conv2d
 from mpitrain.ops.cuda.launch import window_record
 from mpitrain.ops.window import Window
-from tests.kernels import cpu, softmax
+from tests.kernels import cpu, formats, softmax
 from tests.kernels.arrays import NULL, TOLERANCE, Elements, f32, i32, i64, launch
 
 pytestmark = [cpu.needs_gxx, pytest.mark.parametrize("bf16", [0, 1])]
@@ -141,7 +141,9 @@ def test_softmax_of_what_is_no_number(bf16, warps):
     assert found[3, 7] == 0
 
 
-@pytest.mark.parametrize(("rows", "channels", "each"), [(35, 1, 35), (35, 3, 20), (200, 16, 70), (9, 150, 9)])
+@pytest.mark.parametrize(
+    ("rows", "channels", "each"), [(35, 1, 35), (35, 3, 20), (200, 16, 70), (9, 150, 9), (2100, 8, 1100)]
+)
 @pytest.mark.parametrize("relu", [0, 1])
 def test_batchnorm_forward(bf16, rows, channels, each, relu):
     elements, vectors = Elements(bf16), Elements(0, seed=1)
@@ -169,7 +171,9 @@ def test_batchnorm_forward(bf16, rows, channels, each, relu):
     elements.check(y, np.maximum(expected, 0) if relu else expected, scale=8)
 
 
-@pytest.mark.parametrize(("rows", "channels", "each"), [(35, 1, 35), (35, 3, 20), (200, 16, 70), (9, 150, 9)])
+@pytest.mark.parametrize(
+    ("rows", "channels", "each"), [(35, 1, 35), (35, 3, 20), (200, 16, 70), (9, 150, 9), (2100, 8, 1100)]
+)
 @pytest.mark.parametrize("relu", [0, 1])
 def test_batchnorm_backward(bf16, rows, channels, each, relu):
     """Center x on 2, which is 0.5 more than the mean of all ranks, which have 3 times as many pixels."""
@@ -324,20 +328,30 @@ def added_back(columns, window, size):
     return inside(padded, window, size)
 
 
-@pytest.mark.parametrize("m", [7, 300])
-def test_embedding(bf16, m):
-    """Also 300 ids: places in the order are counted over two tiles, by two blocks."""
+@pytest.mark.parametrize(("m", "d", "most"), [(7, 200, 11), (300, 203, 11), (515, 200, 3), (300, 1100, 1)])
+def test_embedding(bf16, m, d, most):
+    """Also 300 ids: places in the order are counted over two tiles, by blocks; and runs of more than one part."""
     elements, parameters = Elements(bf16), Elements(0)
-    (table, table_value), (dtable, dtable_value) = parameters.draw(11, 200), parameters.draw(11, 200)
-    ids = np.append(np.random.default_rng(m).integers(0, 11, m - 2), [11, -1])
-    y, (dy, dy_value) = elements.room(m, 200), elements.draw(m, 200)
+    (table, table_value), (dtable, dtable_value) = parameters.draw(11, d), parameters.draw(11, d)
+    ids = np.append(np.random.default_rng(m).integers(0, most, m - 2), [11, -1])
+    y, (dy, dy_value) = elements.room(m, d), elements.draw(m, d)
     kernels, order = cpu.build("embedding.cu", ELEMENT_BF16=bf16), np.full(m, -1, np.int32)
-    launch(kernels, "embedding_forward", ids, table, y, i32(200), i64(11), grid=m, block=128)
+    launch(kernels, "embedding_forward", ids, table, y, i32(d), i64(11), grid=m, block=128)
     elements.check(y[:-2], table_value[ids[:-2]])
     assert np.isnan(elements.value(y[-2:])).all()
-    launch(kernels, "embedding_order", ids, order, i32(m), grid=-(-m // 256))
+    if bf16:  # a copy of the table in bf16 gives the same bits
+        rounded, again = formats.to_bf16(table), elements.room(m, d)
+        narrow = cpu.build("embedding.cu", ELEMENT_BF16=1, TABLE_BF16=1)
+        launch(narrow, "embedding_forward", ids, rounded, again, i32(d), i64(11), grid=m, block=128)
+        np.testing.assert_array_equal(again[:-2], y[:-2])
+    starts, parts = np.full(m, -1, np.int32), -(-m // 64)
+    partials = parameters.room(2 * parts, d)
+    launch(kernels, "embedding_order", ids, order, starts, i32(m), grid=parts)
     np.testing.assert_array_equal(order, np.argsort(ids, kind="stable"))
-    launch(kernels, "embedding_dw", ids, order, dy, dtable, i32(m), i32(200), i64(11), grid=m, block=128)
+    np.testing.assert_array_equal(starts, np.searchsorted(ids[order], ids[order]))
+    sizes = i32(m), i32(d), i64(11)
+    launch(kernels, "embedding_dw", ids, order, starts, dy, dtable, partials, *sizes, grid=m, block=128)
+    launch(kernels, "embedding_merge", ids, order, starts, dtable, partials, *sizes, grid=parts, block=128)
     np.add.at(dtable_value, ids[:-2], dy_value[:-2])
     parameters.check(dtable, dtable_value, scale=np.sqrt(m))
 

@@ -1,4 +1,4 @@
-"""Lookup of table rows on a GPU: one launch forward, two backward."""
+"""Lookup of table rows on a GPU: one launch forward, two or three backward."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 from ...device import device_of
 from ...kernels.kernel import kernel
 from ...kernels.launch import launch
-from ...kernels.plan import Launch
+from ...kernels.plan import Launch, ceil_div
 from .. import embedding as ops
 from ..workspace import workspace
 from .elements import bf16_of, element_kernel, elements_fit, is_bf16
@@ -16,8 +16,10 @@ from .launch import run, values
 FORWARD = kernel("embedding.cu", name="embedding_forward")
 DW = element_kernel("embedding.cu", name="embedding_dw")
 FORWARD_BF16 = kernel("embedding.cu", {"ELEMENT_BF16": 1, "TABLE_BF16": 1}, name="embedding_forward")
-ORDER = kernel("embedding.cu", name="embedding_order")
+ORDER, MERGE = (kernel("embedding.cu", name=f"embedding_{name}") for name in ("order", "merge"))
 ROW_THREADS = 128
+ORDER_LANES = 4  # threads that find the place of one id
+PART = 64  # rows of equal id that a block adds up
 
 
 @ops.check_ids.cuda
@@ -44,15 +46,20 @@ def embedding_dw(ids: Any, dy: Any, dw: Any) -> bool:
     """Add the rows of equal ids, in their order."""
     if not elements_fit(dy) or dw.dtype != np.float32:
         return False
-    ids, order = _long(ids), workspace(dy, "order", ids.shape, np.int32)
-    run(device_of(dy), ORDER, len(ids), (ids, order, len(ids)))
-    _row_by_row(dy, DW.of(dy), ids, order, dy, dw, *dy.shape, _count(dw))
+    ids, (order, starts) = _long(ids), workspace(dy, "order", (2, *ids.shape), np.int32)
+    parts = ceil_div(len(ids), PART)
+    partials = workspace(dy, "parts of rows", (2 * parts, dy.shape[1]), np.float32)
+    run(device_of(dy), ORDER, ORDER_LANES * len(ids), (ids, order, starts, len(ids)))
+    _row_by_row(dy, DW.of(dy), ids, order, starts, dy, dw, partials, *dy.shape, _count(dw))
+    if parts > 1:
+        _row_by_row(dy, MERGE, ids, order, starts, dw, partials, *dy.shape, _count(dw), blocks=parts)
     return True
 
 
-def _row_by_row(rows: Any, kernel: Any, *arguments: Any) -> None:
+def _row_by_row(rows: Any, kernel: Any, *arguments: Any, blocks: int = 0) -> None:
     if rows.size:
-        launch(device_of(rows), kernel, Launch((len(rows), 1, 1), (ROW_THREADS, 1, 1)), values(arguments))
+        plan = Launch((blocks or len(rows), 1, 1), (ROW_THREADS, 1, 1))
+        launch(device_of(rows), kernel, plan, values(arguments))
 
 
 def _long(ids: Any) -> Any:
