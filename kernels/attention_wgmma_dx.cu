@@ -3,8 +3,8 @@
 // Shapes: q, dy, dq (N, H, S, D), k, v, dk, dv (N, Hk, T, D) of bf16 with any strides of 16 bytes, D = HEAD_SIZE;
 //     log_sum_exp, delta (N, H, S) float: struct Attention. No dropout.
 // Launch: own_map, own_map_too, other_map, other_map_too: maps of k, v, q, dy for attention_wgmma_dkv, of q, dy, k, v
-//     for attention_wgmma_dq; boxes of 64 x OWN_ROWS and 64 x QUERY_ROWS (dkv) or KEY_ROWS (dq); grid: as many blocks as
-//     run at once, at most ceil(T / OWN_ROWS) Hk N (dkv) or ceil(S / OWN_ROWS) H N (dq); block THREADS; SHARED_BYTES_DKV or
+//     for attention_wgmma_dq; boxes of 64 x OWN_ROWS, and x QUERY_ROWS (dkv) or KEY_ROWS (dq); grid: blocks that run at
+//     once, at most ceil(T / OWN_ROWS) Hk N (dkv) or ceil(S / OWN_ROWS) H N (dq); block THREADS; SHARED_BYTES_DKV or
 //     SHARED_BYTES_DQ of dynamic shared memory, one block per SM
 // Roofline: 14 S T D operations a head, half where causal: 4 and 3 products of a tile (with sums of dq by atomics it
 //     would be 5 of one kernel, whose bits change from run to run); compute-bound. Oracle: ops/attention.py.

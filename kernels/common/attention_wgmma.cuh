@@ -216,8 +216,8 @@ __device__ __forceinline__ void write_groups(bf16* to, unsigned (&words)[HEAD_GR
   if (inside) *reinterpret_cast<Vec<unsigned, N>*>(to + 8 * (first + t % N) + 2 * N * (t / N)) = piece;
 }
 
-// Sums times the `factors` of rows to the array at `head`, rows from `first` on below `count`: lanes trade until each has
-// 16 bytes of a row, or 8 where the last two groups are left.
+// Sums times the `factors` of rows to the array at `head`, rows from `first` on below `count`: lanes trade until each
+// has 16 bytes of a row, or 8 where the last two groups are left.
 __device__ __forceinline__ void write_rows(bf16* head, long long apart, int first, int count,
                                            const float (&d)[HEAD_GROUPS][4], const float (&factors)[2]) {
 #pragma unroll
