@@ -83,6 +83,16 @@ def test_a_steady_step_casts_the_samples_alone(device, name, options):
     assert counts["syncs"] == 1
 
 
+@pytest.mark.parametrize(("name", "converted"), [("gpt", 0), ("vit", 1)])
+def test_a_steady_step_of_a_transformer_casts_no_more(device, name, converted):
+    """Attention keeps its scores out of memory, so none are rounded; tokens are no numbers."""
+    job = Job(name, device, **OPTIONS[name])
+    job.step()
+    with device.counted() as counts:
+        job.step()
+    assert {key: counts["launches"][key] for key in CASTS} == {**dict.fromkeys(CASTS, 0), "to_bf16": converted}
+
+
 @pytest.mark.parametrize(
     ("optimizer", "options"),
     [
