@@ -14,12 +14,10 @@ from .bench.cases import Convolution as Layer
 from .convolution import KINDS, Classes, Convolution
 from .convolution_plan import choose_convolution, moved_bytes
 from .gemm import Tile
+from .gpu_rates import H100
 from .plan import ceil_div
 from .planner import read_table
 
-PROCESSORS, CLOCK_HZ, BYTES_PER_S, SCHEDULERS = 132, 1.7e9, 2.8e12, 4
-MMA_PER_CLOCK = 0.62 * 2048  # bf16 multiply-adds of a multiprocessor by mma.sync: its share of wgmma's rate on an H100
-L2_BYTES_PER_CLOCK = 32  # of a multiprocessor, while all of them ask
 PRODUCT_SHARE = 0.75  # of the peak of 2048, that gemm_wgmma is expected to reach in a 1 x 1 convolution
 TILE_K = 64
 LAUNCH_S = 3e-6
@@ -44,17 +42,22 @@ class Prediction(NamedTuple):
 
 def predict(conv: Convolution) -> Prediction:
     """Return the predicted time of a convolution on tensor cores."""
-    memory = moved_bytes(conv) / BYTES_PER_S
+    memory = moved_bytes(conv) / H100.hbm_bytes
     if conv.kernel == conv.stride == (1, 1):
         shape = conv.shape()
-        tensor = shape.m * shape.n * shape.k / (PRODUCT_SHARE * 2048 * PROCESSORS * CLOCK_HZ)
+        tensor = (
+            shape.m
+            * shape.n
+            * shape.k
+            / (PRODUCT_SHARE * H100.multiply_adds["wgmma"] * H100.processors * H100.clock_hz)
+        )
         return Prediction("a product", memory, 0.0, tensor, 0.0, max(memory, tensor) + LAUNCH_S)
-    tile, splits = choose_convolution(conv, "sm_80", PROCESSORS, read_table())
+    tile, splits = choose_convolution(conv, "sm_80", H100.processors, read_table())
     l2, tensor, issue = (_busy(conv, tile, splits, clocks) for clocks in _clocks(conv, tile))
     time = max(memory, l2, tensor, issue) + LAUNCH_S * len(conv.classes())
     if splits > 1:
         shape = conv.shape()
-        time += LAUNCH_S + 8 * splits * shape.m * shape.n * conv.groups / BYTES_PER_S
+        time += LAUNCH_S + 8 * splits * shape.m * shape.n * conv.groups / H100.hbm_bytes
     return Prediction(f"{tile.name}, K in {splits}" if splits > 1 else tile.name, memory, l2, tensor, issue, time)
 
 
@@ -63,8 +66,8 @@ def _clocks(conv: Convolution, tile: Tile) -> tuple[float, float, float]:
     turn = TURNS[tile.name][conv.kind]
     if not conv.in_chunks:
         turn = max(turn, ELEMENTWISE_TURNS[conv.kind] * tile.m // 128)
-    fetches = 2 * TILE_K * (tile.m + tile.n) / L2_BYTES_PER_CLOCK
-    return fetches, tile.m * tile.n * TILE_K / MMA_PER_CLOCK, turn * tile.threads / 32 / SCHEDULERS
+    fetches = 2 * TILE_K * (tile.m + tile.n) / H100.l2_bytes
+    return fetches, tile.m * tile.n * TILE_K / H100.multiply_adds["mma"], turn * tile.threads / 32 / H100.issue
 
 
 def _busy(conv: Convolution, tile: Tile, splits: int, clocks: float) -> float:
@@ -76,7 +79,7 @@ def _busy(conv: Convolution, tile: Tile, splits: int, clocks: float) -> float:
             tiles = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * shape.batch
             steps += tiles * splits * max(1, ceil_div(ceil_div(shape.k, splits), TILE_K))
             depth = max(1, ceil_div(ceil_div(shape.k, splits), TILE_K))
-    return (ceil_div(steps, PROCESSORS * depth) * depth) * clocks / CLOCK_HZ
+    return (ceil_div(steps, H100.processors * depth) * depth) * clocks / H100.clock_hz
 
 
 def of_layer(layer: Layer, kind: str, batch: int) -> Convolution:
