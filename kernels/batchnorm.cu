@@ -3,7 +3,7 @@
 //     (5, channels) float: mean, r, offset, scale, shift; slopes (3, channels) float: a, b, c; total (1 + 2 channels,)
 //     and gradients (2, channels) double: the sums over ranks; w, b, dw, db, running (channels,) float
 // Launch: moments, sums: grid (ceil(channels / 128), parts), block 256, parts = ceil(rows / rows_per_part);
-//     statistics, merge, prepare, gradients, slopes: grid ceil(channels / 8), block 256: one warp per channel;
+//     merge_slabs: the same, of slabs of rows; statistics, merge, prepare, gradients, slopes: grid ceil(channels / 8), block 256: one warp per channel;
 //     apply, dx, evaluate: across: pieces of 16 bytes of a period, down: periods; see Periods
 // Roofline: forward two reads and a write, backward four reads and a write, with ReLU or without; memory-bound.
 // Oracle: ops/batchnorm.py. Source: Ioffe and Szegedy 2015, arXiv 1502.03167; Welford 1962, Technometrics 4; Chan et
@@ -12,7 +12,8 @@
 // Mean and squared differences are kept together and merged, from threads to parts in float, from parts to channels in
 // double: x is read once, and a large mean costs no precision. `offset` is the center of x, this rank's mean as a
 // float, minus the mean of all ranks. With one rank, statistics does the work of merge and prepare, and slopes_of_sums
-// that of gradients and slopes: three launches forward, three backward.
+// that of gradients and slopes: three launches forward, three backward. Where the product that writes x leaves moments of
+// slabs of rows (COLUMN_MOMENTS of common/epilogue.cuh), merge_slabs takes the place of moments: x is not read for them.
 #include "common/activations.cuh"
 #include "common/columns.cuh"
 #include "common/reduce.cuh"
@@ -89,6 +90,40 @@ batchnorm_moments(const Element* x, float* moments, int rows, int channels, int 
       },
       [&](const Vec<Element, PIECE> (&several)[TOGETHER]) { mine.add(several); },
       [&](const Vec<Element, PIECE>& one) { mine.add(one); });
+  mine = fold(mine, columns, parts);
+  if (int(threadIdx.x) >= columns.across) return;
+  float* to = moments + 2ll * blockIdx.y * channels + columns.first;
+  write_columns(to, mine.mean, count, false);
+  write_columns(to + channels, mine.squares, count, false);
+}
+
+// Moments of slabs of rows to those of parts, of `slabs_per_part` slabs each; the last of both may be shorter.
+extern "C" __global__ void __launch_bounds__(256)
+batchnorm_merge_slabs(const float* slabs, float* moments, int rows, int channels, int rows_per_slab,
+                      int slabs_per_part) {
+  __shared__ Moments parts[COLUMN_WARPS][32];
+  const Columns columns((rows + rows_per_slab - 1) / rows_per_slab, channels, slabs_per_part);
+  const int count = channels - columns.first;
+  Moments mine = {};
+  columns.each<2>(
+      channels, rows_aligned<PIECE>(slabs, channels),
+      [&](int slab, int count, bool whole) {
+        const float* from = slabs + 2ll * slab * channels + columns.first;
+        const auto mean = load<PIECE>(from, count, whole), squares = load<PIECE>(from + channels, count, whole);
+        Moments of_slab;
+        of_slab.count = min(rows - slab * rows_per_slab, rows_per_slab);
+#pragma unroll
+        for (int i = 0; i < PIECE; i++) {
+          of_slab.mean[i] = mean.at[i];
+          of_slab.squares[i] = squares.at[i];
+        }
+        return of_slab;
+      },
+      [&](const Moments (&both)[2]) {
+        mine.merge(both[0]);
+        mine.merge(both[1]);
+      },
+      [&](const Moments& one) { mine.merge(one); });
   mine = fold(mine, columns, parts);
   if (int(threadIdx.x) >= columns.across) return;
   float* to = moments + 2ll * blockIdx.y * channels + columns.first;

@@ -163,6 +163,26 @@ def conv2d(draw, run):
     return results
 
 
+@covers("conv2d_moments")
+def conv2d_moments(draw, run):
+    """With batch normalization after it, which takes the moments or makes a pass."""
+    results = []
+    for window, groups, channels, c, n in (
+        (Window((3, 3), (2, 1), (1, 1)), 1, 3, 6, 5),
+        (Window((1, 1)), 1, 7, 3, 5),
+        (Window((3, 3), padding=(1, 1)), 2, 4, 10, 130),  # whose slabs are merged first
+    ):
+        plan = plan_conv2d(window, (9, 8), groups, channels, c)
+        x, w = draw.normal(n, 9, 8, channels), draw.normal(*window.kernel, channels // groups, c)
+        y, z = draw.empty(n, *plan.output, c), draw.empty(n, *plan.output, c)
+        moments = run("conv2d_moments", x, w, draw.normal(c), y, plan, draw.keep)
+        states = draw.normal(c), draw.device.from_host(np.ones(c, draw.dtype))
+        norm = Norm(draw.normal(c), draw.normal(c), *states, 0.1, 1e-5, True, None)
+        run("batchnorm_train", y, norm, z, draw.keep, moments)
+        results += [y, z, *states]
+    return results
+
+
 @covers("max_pool", "max_pool_argmax", "max_pool_dx", "mean_pool", "mean_pool_dx")
 def pools(draw, run):
     results = []

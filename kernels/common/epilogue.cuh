@@ -5,6 +5,7 @@
 //     column sums       of the result, over each slab of rows: with a gradient, that of the bias before f
 // COLUMN_MOMENTS 1: in place of sums, the mean of each slab and the sum of squared differences from it, which batch
 // normalization merges (batchnorm.cu): column_sums are (slabs, 2, batch N), of a batch whose matrices are side by side.
+// They are those of the results as stored: where rounding to bf16 makes a channel constant, its variance is 0.
 // Sums come in pieces of N neighbors in a row; outside of the matrix nothing is read or written.
 #pragma once
 #include "activations.cuh"
@@ -98,10 +99,13 @@ class Epilogue {
 #pragma unroll
     for (int i = 0; i < N; i++) x[i] = activate(x[i]);
 #endif
-    store<N>(out + place, converted(x), count, out_aligned);
+    const Vec<Output, N> y = converted(x);
+    store<N>(out + place, y, count, out_aligned);
 #pragma unroll
-    for (int i = 0; i < N; i++)
+    for (int i = 0; i < N; i++) {
+      if (COLUMN_MOMENTS) x[i] = to_float(y.at[i]);
       if (i >= count) x[i] = 0;
+    }
   }
 
   // Instead of all that, where K is split: keep the sums of part `split`.

@@ -68,6 +68,7 @@ def products() -> list[Kernel]:
             for number in epilogues
             for outputs in (0, 1)
         ),
+        *(kernel("gemm_sum.cu", {"EPILOGUE": 0, "OUTPUT_BF16": outputs, "COLUMN_MOMENTS": 1}) for outputs in (0, 1)),
     ]
 
 
@@ -86,7 +87,11 @@ def convolutions() -> list[Kernel]:
             outputs = "bf16" if inputs == "bf16" and kind != "dw" else "fp32"
             conv = Convolution(kind, 1, (1, 1), 8, 8, (1, 1), inputs=inputs, outputs=outputs)
             strided = replace(conv, stride=(2, 2), size=(2, 2))
-            found += [convolution_plan.built_for(tile, each, odd) for each in (conv, strided) for odd in (False, True)]
+            each_moments = (False, True) if kind == "forward" else (False,)
+            found += [
+                convolution_plan.built_for(tile, each, odd, moments)
+                for each, odd, moments in product((conv, strided), (False, True), each_moments)
+            ]
     return list(dict.fromkeys(found))
 
 

@@ -83,12 +83,13 @@ def takes(tile: Tile, conv: Convolution, arch: str) -> bool:
     return tile.takes(conv.shape(), arch) and (not tile.is_persistent or bool(parts_of(conv)))
 
 
-def built_for(tile: Tile, conv: Convolution, elementwise: bool = False) -> Kernel:
-    """Return the kernel that computes ``conv`` in ``tile``."""
+def built_for(tile: Tile, conv: Convolution, elementwise: bool = False, moments: bool = False) -> Kernel:
+    """Return the kernel that computes ``conv`` in ``tile``, and with ``moments`` those of slabs of its rows."""
     if tile.is_persistent:
-        return convolution_wgmma.built_for(tile, conv, any(part.scattered for part in parts_of(conv)))
+        return convolution_wgmma.built_for(tile, conv, any(part.scattered for part in parts_of(conv)), moments)
     macros = {"CONVOLUTION": KINDS.index(conv.kind), "EPILOGUE": EPILOGUES.index(conv.epilogue)}
     macros |= {"TILE_M": tile.m, "TILE_N": tile.n, "WARP_M": tile.warp_m, "WARP_N": tile.warp_n}
+    macros |= {"COLUMN_MOMENTS": 1} if moments else {}
     if tile.kernel == "conv2d_simt":
         return kernel("conv2d_simt.cu", macros | {"TILE_K": 8})
     macros |= {"STAGES": tile.stages, "ELEMENTWISE": int(elementwise or not conv.in_chunks)}
@@ -97,11 +98,16 @@ def built_for(tile: Tile, conv: Convolution, elementwise: bool = False) -> Kerne
 
 
 def make_plan(
-    conv: Convolution, tile: Tile, splits: int, elementwise: bool = False, num_processors: int = 132
+    conv: Convolution,
+    tile: Tile,
+    splits: int,
+    elementwise: bool = False,
+    num_processors: int = 132,
+    moments: bool = False,
 ) -> ConvolutionPlan:
     """Return the launches of ``conv`` in ``tile`` with K cut into about ``splits`` parts.
 
-    ``elementwise``: the arrays are not aligned to 16 bytes.
+    ``elementwise``: the arrays are not aligned to 16 bytes. ``moments``: the last launch writes those of slabs, too.
     """
     parts = parts_of(conv) if tile.is_persistent else ()
     shape = parts[0].shape if parts else conv.shape(conv.classes()[0])
@@ -111,10 +117,11 @@ def make_plan(
         launches = tuple((part.classes, part.launch(tile, splits, num_processors)) for part in parts)
     else:
         launches = tuple((classes, _launch(conv, classes, tile, splits)) for classes in conv.classes())
-    built = built_for(tile, conv, elementwise)
+    built = built_for(tile, conv, elementwise, moments and splits == 1)
     if splits == 1:
         return ConvolutionPlan(tile, built, launches, 1, k_split, None, None, tile.slab, parts)
     macros = {"EPILOGUE": EPILOGUES.index(conv.epilogue), "OUTPUT_BF16": int(conv.outputs == "bf16")}
+    macros |= {"COLUMN_MOMENTS": 1} if moments else {}
     summed = kernel("gemm_sum.cu", macros), Launch(sum_grid(shape), (SUM_THREADS, 1, 1))
     return ConvolutionPlan(tile, built, launches, splits, k_split, *summed, SUM_ROWS, parts)
 
@@ -140,9 +147,9 @@ def convolution_key(conv: Convolution, arch: str) -> str:
 
 @lru_cache(maxsize=4096)
 def plan_convolution(
-    conv: Convolution, arch: str, num_processors: int, elementwise: bool = False
+    conv: Convolution, arch: str, num_processors: int, elementwise: bool = False, moments: bool = False
 ) -> ConvolutionPlan | None:
-    """Return the plan for ``conv`` on a GPU of ``arch``; None if the kernels do not cover it.
+    """Return the plan (``make_plan``) for ``conv`` on a GPU of ``arch``; None if the kernels do not cover it.
 
     Raises
     ------
@@ -152,7 +159,7 @@ def plan_convolution(
     if not covers(conv) or not all(fits_grid(launch_grid(conv, tile)) for tile in TILES):
         return None
     tile, splits = choose_convolution(conv, arch, num_processors, find_table(arch), elementwise)
-    return make_plan(conv, tile, splits, elementwise, num_processors)
+    return make_plan(conv, tile, splits, elementwise, num_processors, moments)
 
 
 def launch_grid(conv: Convolution, tile: Tile) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from ..context import Context
-from ..ops.batchnorm import Norm, batchnorm_backward, batchnorm_evaluate, batchnorm_train
+from ..ops.batchnorm import Moments, Norm, batchnorm_backward, batchnorm_evaluate, batchnorm_train
 from ..parameter import Parameter, Shard, State
 from . import init
 from .base import Layer, gradient_of
@@ -58,16 +58,21 @@ class BatchNorm2d(Layer):
     def forward(self, x: np.ndarray, ctx: Context, relu: bool = False) -> np.ndarray:
         """Return the normalized images, scaled and shifted; with ``relu``, their maximum with 0.
 
-        In training, the running statistics are updated.
+        In training, the running statistics are updated. ``hand_over`` may have given the moments of x.
         """
         y: np.ndarray = ctx.lend(self, "y", x.shape)
         norm = self._norm(self.momentum if ctx.updates_statistics else 0.0, relu)
         if not ctx.training:
             batchnorm_evaluate(x, norm, y)
             return y
-        kept = batchnorm_train(x, norm, y, partial(ctx.empty, self))
+        moments = ctx.pop((self, "moments"), None)
+        kept = batchnorm_train(x, norm, y, partial(ctx.empty, self), moments)
         ctx[self] = x, y if relu else None, norm._replace(weight=NOT_KEPT, bias=NOT_KEPT), kept
         return y
+
+    def hand_over(self, moments: Moments | None, ctx: Context) -> None:
+        """Take the moments of the x of the next ``forward`` in training, from the layer that computed it."""
+        ctx[self, "moments"] = moments
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write dw and db of this rank's samples, return dx.

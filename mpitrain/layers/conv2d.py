@@ -8,7 +8,8 @@ import numpy as np
 
 from ..context import Context
 from ..errors import UserError
-from ..ops.conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, plan_conv2d
+from ..ops.batchnorm import Moments
+from ..ops.conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, conv2d_moments, plan_conv2d
 from ..ops.window import Pair, Window, pair
 from ..parameter import Parameter, Shard
 from . import init
@@ -72,11 +73,21 @@ class Conv2d(Layer):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return x * w + b."""
-        plan = self._plan(x)
-        ctx[self] = x, plan
-        y: np.ndarray = ctx.lend(self, "y", (len(x), *plan.output, self.out_channels))
+        y, plan = self._begin(x, ctx)
         conv2d(x, self.weight.data, None if self.bias is None else self.bias.data, y, plan)
         return y
+
+    def forward_moments(self, x: np.ndarray, ctx: Context) -> tuple[np.ndarray, Moments | None]:
+        """Return x * w + b, and the moments of its channels where they cost no pass."""
+        y, plan = self._begin(x, ctx)
+        b = None if self.bias is None else self.bias.data
+        return y, conv2d_moments(x, self.weight.data, b, y, plan, partial(ctx.empty, self))
+
+    def _begin(self, x: np.ndarray, ctx: Context) -> tuple[np.ndarray, Conv2dPlan]:
+        """Keep x for backward; return memory for y, and the plan."""
+        plan = self._plan(x)
+        ctx[self] = x, plan
+        return ctx.lend(self, "y", (len(x), *plan.output, self.out_channels)), plan
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write dw and db, or put them off; return dx."""

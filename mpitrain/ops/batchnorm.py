@@ -32,6 +32,16 @@ class Norm(NamedTuple):
     sum_over_ranks: Callable[[np.ndarray], np.ndarray] | None
 
 
+class Moments(NamedTuple):
+    """Means of the channels of x in parts of ``rows`` pixels (the last may be shorter), and what differs from them.
+
+    ``array`` (parts, 2, C), fp32: the mean of each part, and the sum of squared differences from it.
+    """
+
+    array: Any
+    rows: int
+
+
 class Kept(NamedTuple):
     """The state for backward: this rank's mean, and over all ranks pixels, 1 / sqrt(var + eps), and own - mean."""
 
@@ -42,8 +52,11 @@ class Kept(NamedTuple):
 
 
 @op
-def batchnorm_train(x: np.ndarray, norm: Norm, y: np.ndarray, keep: Keep) -> Any:
-    """Write y by the statistics of the batch, update the running ones, and return the state for backward."""
+def batchnorm_train(x: np.ndarray, norm: Norm, y: np.ndarray, keep: Keep, moments: Moments | None = None) -> Any:
+    """Write y by the statistics of the batch, update the running ones, and return the state for backward.
+
+    ``moments`` are those of x, where what wrote x computed them (``ops.conv2d.conv2d_moments``): they save a pass.
+    """
     own, squares = np.empty((2, x.shape[3]))
     batchnorm_statistics(x, own, squares)
     count, mean, var = _over_ranks(norm, x.size // x.shape[3], own, squares)

@@ -7,6 +7,7 @@ checkpoints do not depend on the plan (docs/decisions/0020-fused-plan.md).
 from .base import Fused
 from .linear_chain import LinearLink
 from .plan import Plan, Step
+from .with_moments import WithMoments
 from .with_relu import WithReLU
 
-__all__ = ["Fused", "LinearLink", "Plan", "Step", "WithReLU"]
+__all__ = ["Fused", "LinearLink", "Plan", "Step", "WithMoments", "WithReLU"]

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 from ..activations import GELU, ReLU
 from ..base import Layer
 from ..batchnorm2d import BatchNorm2d
+from ..conv2d import Conv2d
 from ..linear import Linear
 from ..pool import MaxPool2d
 from .linear_chain import make_chain
+from .with_moments import WithMoments
 from .with_relu import WithReLU
 
 PAIRS: dict[tuple[type, type], Callable[..., Layer]] = {
@@ -82,7 +84,9 @@ Row = Sequence[tuple[str, Layer]]
 
 def _fused(row: Row) -> list[Step]:
     """Return the fused steps that begin with the first layer; none if it runs by itself."""
-    here = [layer for _, layer in row[:2]]
+    here: list[Any] = [layer for _, layer in row[:2]]
+    if [type(layer) for layer in here] == [Conv2d, BatchNorm2d]:
+        return [Step(row[0][0], here[0], WithMoments(*here))]
     make = PAIRS.get((type(here[0]), type(here[-1])))
     if make is not None:
         return [Step(_pair(row), here[0], make(*here))]

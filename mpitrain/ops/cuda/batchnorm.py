@@ -1,5 +1,7 @@
 """Batch normalization on a GPU: three launches forward and three backward, none of which the host waits for.
 
+Where a convolution left the moments of x, forward begins with them.
+
 Only statistics over several ranks pass through the host: they are this op's one wait, in each direction.
 """
 
@@ -12,13 +14,14 @@ from ...device import device_of
 from ...kernels.kernel import Kernel, kernel
 from ...kernels.plan import ceil_div
 from .. import batchnorm as ops
-from ..batchnorm import Norm
+from ..batchnorm import Moments, Norm
 from ..gradient import Gradient
 from ..workspace import Keep, workspace
 from .elements import ElementKernel, element_kernel, elements_fit
 from .launch import piece_of, run, spread
 from .reduce import Parts, cut_rows
 
+MOST_SLABS = 256  # whose moments statistics can merge: 8 for each lane of a warp
 KEPT = 5  # vectors: mean, r, offset, scale, shift
 
 
@@ -30,34 +33,59 @@ def _of_elements(name: str) -> ElementKernel:
     return element_kernel("batchnorm.cu", name=f"batchnorm_{name}")
 
 
-STATISTICS, MERGE, PREPARE = map(_kernel, ("statistics", "merge", "prepare"))
+MERGE_SLABS, STATISTICS, MERGE, PREPARE = map(_kernel, ("merge_slabs", "statistics", "merge", "prepare"))
 SLOPES_OF_SUMS, GRADIENTS, SLOPES = map(_kernel, ("slopes_of_sums", "gradients", "slopes"))
 MOMENTS, APPLY, EVALUATE, SUMS, DX = map(_of_elements, ("moments", "apply", "evaluate", "sums", "dx"))
 
 
 @ops.batchnorm_train.cuda
-def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep) -> Any:
+def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep, moments: Moments | None = None) -> Any:
     """Return (the vectors for backward, pixels over all ranks)."""
     if not elements_fit(y):
         return False
     x = _packed(x)
-    device, channels, parts = _cut(x)
+    channels = x.shape[-1]
     rows, kept = x.size // channels, keep("kept", (KEPT, channels), np.float32)
-    moments = workspace(x, "moments", (parts.num, 2, channels), np.float32)
+    of_parts, each = _moments(x) if moments is None else moments
     statistics = norm.weight, norm.bias, norm.running_mean, norm.running_var, kept
     rates = float(norm.momentum), float(norm.eps)
     count = float(rows)
-    if rows:
-        parts.launch(device, MOMENTS.of(x), x, moments, rows, channels, parts.rows)
+    device: Any = device_of(x)
     if norm.sum_over_ranks is None:
-        run(device, STATISTICS, 32 * channels, (moments, *statistics, rows, channels, parts.rows, *rates))
+        run(device, STATISTICS, 32 * channels, (of_parts, *statistics, rows, channels, each, *rates))
     else:
         total = keep("total", (1 + 2 * channels,), np.float64)
-        run(device, MERGE, 32 * channels, (moments, total, kept, rows, channels, parts.rows))
+        run(device, MERGE, 32 * channels, (of_parts, total, kept, rows, channels, each))
         count = float(norm.sum_over_ranks(total)[0])
         run(device, PREPARE, 32 * channels, (total, *statistics, channels, *rates))
     _write(APPLY, y, (x, kept, y, rows, channels, int(norm.relu)))
     return kept, count
+
+
+def _moments(x: Any) -> Moments:
+    """Return the moments of x, by a pass over it."""
+    device, channels, parts = _cut(x)
+    array = workspace(x, "moments", (parts.num, 2, channels), np.float32)
+    if x.size:
+        parts.launch(device, MOMENTS.of(x), x, array, x.size // channels, channels, parts.rows)
+    return Moments(array, parts.rows)
+
+
+def slabs_memory(y: Any, rows: int, keep: Keep) -> Any:
+    """Return memory (slabs, 2, C) for the moments of slabs of ``rows`` pixels of y, before ``merged_slabs``."""
+    shape = ceil_div(y.size // y.shape[-1], rows), 2, y.shape[-1]
+    return keep("moments", shape, np.float32) if shape[0] <= MOST_SLABS else workspace(y, "slabs", shape, np.float32)
+
+
+def merged_slabs(slabs: Any, num_pixels: int, rows: int, keep: Keep) -> Moments:
+    """Return the moments of slabs of ``rows`` pixels, merged to fewer parts where they are many: then by a launch."""
+    if len(slabs) <= MOST_SLABS:
+        return Moments(slabs, rows)
+    device, channels = device_of(slabs), slabs.shape[-1]
+    parts = cut_rows(len(slabs), channels, device.num_processors)
+    array = keep("moments", (parts.num, 2, channels), np.float32)
+    parts.launch(device, MERGE_SLABS, slabs, array, num_pixels, channels, rows, parts.rows)
+    return Moments(array, rows * parts.rows)
 
 
 @ops.batchnorm_evaluate.cuda

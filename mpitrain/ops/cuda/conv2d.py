@@ -7,18 +7,20 @@ A 1 x 1 convolution without stride and padding is a product of matrices (matmul.
 multiplied as tf32 where the device's precision is tf32 or bf16.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...device import device_of
 from ...kernels.convolution import Convolution
 from ...kernels.convolution_launch import Operands, launch_convolution, partial_bytes
-from ...kernels.convolution_plan import plan_convolution
+from ...kernels.convolution_plan import ConvolutionPlan, plan_convolution
 from .. import conv2d as ops
+from ..batchnorm import Moments
 from ..reduce import column_sum
-from ..workspace import workspace
+from ..workspace import Keep, workspace
 from . import conv2d_depthwise as depthwise
+from .batchnorm import merged_slabs, slabs_memory
 from .conv2d_columns import Columns, columns_of
 from .elements import bf16_of, elements_fit, is_bf16
 
@@ -47,6 +49,29 @@ def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
         return False
     columns.forward(x, w, b, y)
     return True
+
+
+@ops.conv2d_moments.cuda
+def conv2d_moments(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan, keep: Keep) -> Any:
+    """The launch of ``conv2d``, whose epilogue has y in registers, and one that merges moments where they are many."""
+    if is_bf16(y):
+        x = bf16_of(x, "images")
+    columns = columns_of(plan)
+    if not y.size or not IMPLICIT or depthwise.covers(plan, w, x, y) or (columns.is_direct and _by_copy_engine(y)):
+        return False
+    planned = _planned("forward", x, w, y, x.shape, w, plan, b, moments=True)
+    if planned is None:
+        return False
+    slab = planned.made.slab
+    slabs = slabs_memory(y, slab, keep)
+    _launch(planned, y, b, column_sums=int(slabs.data.ptr))
+    return merged_slabs(slabs, y.size // y.shape[3], slab, keep)
+
+
+def _by_copy_engine(y: Any) -> bool:
+    """Return whether a product of matrices may be faster than the same convolution: by gemm_wgmma, without moments."""
+    device: Any = device_of(y)
+    return bool(device.arch == "sm_90a" and (is_bf16(y) or device.precision != "fp32"))
 
 
 @ops.conv2d_dw.cuda
@@ -106,14 +131,42 @@ def _convolve(
     w : array
         The weights, or their gradient: its shape counts.
     """
-    device: Any = device_of(out)
-    window, wide = plan.forward_plan.window, device.precision == "fp32"
     if not out.size:
         return True
     if not a.size or not b.size:  # a rank without images
         if beta == 0:
             out.fill(0)
         return True
+    planned = _planned(kind, a, b, out, images, w, plan, bias)
+    if planned is None:
+        return False
+    _launch(planned, out, bias, beta)
+    return True
+
+
+class _Planned(NamedTuple):
+    """A convolution with its launches and the addresses of its factors."""
+
+    conv: Convolution
+    made: ConvolutionPlan
+    a: int
+    b: int
+
+
+def _planned(
+    kind: str,
+    a: Any,
+    b: Any,
+    out: Any,
+    images: tuple[int, ...],
+    w: Any,
+    plan: ops.Conv2dPlan,
+    bias: Any,
+    moments: bool = False,
+) -> _Planned | None:
+    """Return the launches of one product (see ``_convolve``), which may write moments; None if it is not covered."""
+    device: Any = device_of(out)
+    window, wide = plan.forward_plan.window, device.precision == "fp32"
     conv = Convolution(
         kind,
         images[0],
@@ -128,19 +181,21 @@ def _convolve(
     if is_bf16(a) and kind != "dw":
         b = bf16_of(b, "filters")
     if not _fit(kind, a, b, out, bias):
-        return False
-    of_a, of_b, of_out = (int(array.data.ptr) for array in (a, b, out))
+        return None
+    of_a, of_b = int(a.data.ptr), int(b.data.ptr)
     copied = kind == "dx" or is_bf16(a)  # the other factor too in chunks, or by the copy engine
     odd = any(address % CHUNK_BYTES for address in ((of_a, of_b) if copied else (of_a,)))
-    made = plan_convolution(conv, device.arch, device.num_processors, odd)
-    if made is None:
-        return False
+    made = plan_convolution(conv, device.arch, device.num_processors, odd, moments)
+    return None if made is None else _Planned(conv, made, of_a, of_b)
+
+
+def _launch(planned: _Planned, out: Any, bias: Any, beta: float = 0.0, column_sums: int = 0) -> None:
+    conv, made, of_a, of_b = planned
     partials = partial_bytes(made, conv)
     held = workspace(out, "convolution", (partials // 4,), np.float32).data.ptr if partials else 0
     pointer = 0 if bias is None else int(bias.data.ptr)
-    operands = Operands(of_a, of_b, of_out, bias=pointer, partials=int(held), beta=beta)
-    launch_convolution(device, made, conv, operands)
-    return True
+    addresses = {"bias": pointer, "column_sums": column_sums, "partials": int(held)}
+    launch_convolution(device_of(out), made, conv, Operands(of_a, of_b, int(out.data.ptr), **addresses, beta=beta))
 
 
 def _fit(kind: str, a: Any, b: Any, out: Any, bias: Any) -> bool:
