@@ -170,7 +170,7 @@ def conv2d_moments(draw, run):
     for window, groups, channels, c, n in (
         (Window((3, 3), (2, 1), (1, 1)), 1, 3, 6, 5),
         (Window((1, 1)), 1, 7, 3, 5),
-        (Window((3, 3), padding=(1, 1)), 2, 4, 10, 130),  # whose slabs are merged first
+        (Window((3, 3), padding=(1, 1)), 2, 4, 10, 9),
     ):
         plan = plan_conv2d(window, (9, 8), groups, channels, c)
         x, w = draw.normal(n, 9, 8, channels), draw.normal(*window.kernel, channels // groups, c)

@@ -99,6 +99,9 @@ CASES = {
     "batch norm": Case(lambda: BatchNorm2d(6), (8, 9, 7, 6)),
     "batch norm, many channels": Case(lambda: BatchNorm2d(300), (4, 5, 5, 300)),
     "batch norm and relu": Case(lambda: Sequential(BatchNorm2d(5), ReLU()), (3, 4, 5, 5)),
+    "convolution and batch norm": Case(
+        lambda: Sequential(Conv2d(4, 6, 3, padding=1), BatchNorm2d(6), ReLU()), (3, 7, 6, 4)
+    ),
     "layer norm": Case(lambda: LayerNorm(200), (70, 200)),
     "root mean square norm": Case(lambda: RMSNorm(200), (7, 10, 200)),
     "linear": Case(lambda: Linear(30, 20), (7, 5, 30)),

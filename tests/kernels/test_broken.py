@@ -11,6 +11,7 @@ from mpitrain.ops.cuda.launch import window_record
 from mpitrain.ops.window import Window
 from tests.kernels import cpu, formats, gemm, ladder, softmax
 from tests.kernels.arrays import NULL, f32, i32, i64, launch
+from tests.kernels.moments import merge_slabs
 from tests.kernels.products import Case, Variant
 
 # the first test waits for all builds
@@ -254,6 +255,22 @@ def test_broken_moments_are_found(right, wrong):
     launch(broken, "batchnorm_moments", x, moments, i32(1500), i32(8), i32(1500), grid=1)
     expected = [x.mean(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)]
     assert not np.allclose(moments, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("of_slab.count = min(rows - slab * rows_per_slab, rows_per_slab)", "of_slab.count = rows_per_slab"),
+        ("mine.merge(both[1]);", ""),
+        ("squares = load<PIECE>(from + channels", "squares = load<PIECE>(from"),
+        ("[&](const Moments& one) { mine.merge(one); }", "[&](const Moments& one) {}"),
+        ("2ll * slab * channels", "1ll * slab * channels"),
+    ],
+)
+def test_broken_merge_of_slabs_is_found(right, wrong):
+    broken = cpu.build("batchnorm.cu", lambda whole: whole.replace(right, wrong))
+    error = merge_slabs(broken, 9211, 8, 16, 300)
+    assert not error < 1e-5
 
 
 SOFTMAX = {

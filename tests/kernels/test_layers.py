@@ -12,6 +12,7 @@ from mpitrain.ops.cuda.launch import window_record
 from mpitrain.ops.window import Window
 from tests.kernels import cpu, formats, softmax
 from tests.kernels.arrays import NULL, TOLERANCE, Elements, f32, i32, i64, launch
+from tests.kernels.moments import merge_slabs
 
 pytestmark = [cpu.needs_gxx, pytest.mark.parametrize("bf16", [0, 1])]
 
@@ -169,6 +170,14 @@ def test_batchnorm_forward(bf16, rows, channels, each, relu):
     launch(kernels, "batchnorm_apply", x, kept, y, *sizes[:2], i32(relu))
     expected = (x_value - own) * r * w_value + b_value
     elements.check(y, np.maximum(expected, 0) if relu else expected, scale=8)
+
+
+@pytest.mark.parametrize(
+    ("rows", "channels", "slab", "each"),
+    [(35, 1, 16, 3), (70, 3, 32, 1), (9211, 16, 16, 100), (450, 150, 64, 5), (1, 8, 16, 4)],
+)
+def test_batchnorm_merge_slabs(bf16, rows, channels, slab, each):
+    assert merge_slabs(cpu.build("batchnorm.cu", ELEMENT_BF16=bf16), rows, channels, slab, each) < 1e-5
 
 
 @pytest.mark.parametrize(

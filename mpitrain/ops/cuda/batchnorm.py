@@ -81,7 +81,8 @@ def merged_slabs(slabs: Any, num_pixels: int, rows: int, keep: Keep) -> Moments:
     """Return the moments of slabs of ``rows`` pixels, merged to fewer parts where they are many: then by a launch."""
     if len(slabs) <= MOST_SLABS:
         return Moments(slabs, rows)
-    device, channels = device_of(slabs), slabs.shape[-1]
+    device: Any = device_of(slabs)
+    channels = slabs.shape[-1]
     parts = cut_rows(len(slabs), channels, device.num_processors)
     array = keep("moments", (parts.num, 2, channels), np.float32)
     parts.launch(device, MERGE_SLABS, slabs, array, num_pixels, channels, rows, parts.rows)

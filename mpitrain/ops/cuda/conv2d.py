@@ -16,7 +16,6 @@ from ...kernels.convolution import Convolution
 from ...kernels.convolution_launch import Operands, launch_convolution, partial_bytes
 from ...kernels.convolution_plan import ConvolutionPlan, plan_convolution
 from .. import conv2d as ops
-from ..batchnorm import Moments
 from ..reduce import column_sum
 from ..workspace import Keep, workspace
 from . import conv2d_depthwise as depthwise
