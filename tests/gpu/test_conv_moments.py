@@ -9,7 +9,8 @@ from mpitrain.layers import BatchNorm2d, Conv2d, ReLU, Sequential
 from mpitrain.ops import OPS
 from mpitrain.ops.batchnorm import Norm
 from mpitrain.ops.conv2d import plan_conv2d
-from mpitrain.ops.cuda import batchnorm as path
+from mpitrain.ops.cuda import batchnorm as norms
+from mpitrain.ops.cuda import conv2d as convolutions
 from mpitrain.ops.window import Window
 from tests.gpu.device import ShimDevice
 from tests.gpu.layers import Run, check_layer
@@ -62,7 +63,8 @@ def test_against_numpy(arch, precision, kernel, parts_of_k, most_slabs, monkeypa
         return tile, 4 if parts_of_k else 1
 
     monkeypatch.setattr(convolution_plan, "choose_convolution", chosen)
-    monkeypatch.setattr(path, "MOST_SLABS", most_slabs)
+    monkeypatch.setattr(norms, "MOST_SLABS", most_slabs)
+    monkeypatch.setattr(convolutions, "LEAST_SLAB", 1)  # by wgmma, too
     convolution_plan.plan_convolution.cache_clear()
     device = ShimDevice(arch, num_processors=3)
     device.precision = precision
@@ -82,12 +84,24 @@ def test_what_bf16_makes_constant_has_no_variance(arch, monkeypatch):
     """Numbers within 0.1 of 100 are all stored as 100: their moments are those of what the next layers read."""
     if arch == "sm_90a":
         monkeypatch.setattr(convolution_plan, "choose_convolution", wgmma_first)
+        monkeypatch.setattr(convolutions, "LEAST_SLAB", 1)
     device = ShimDevice(arch, num_processors=3)
     device.precision = "bf16"
     y, _, kept = convolve(device, Window((3, 3), padding=(1, 1)), (64, 8), 1, bias=100.0, scale=1e-3)
     assert (y == 100).all()
     np.testing.assert_array_equal(kept[0], 100)
     np.testing.assert_allclose(kept[1], 1 / np.sqrt(EPS), rtol=1e-5)
+
+
+def test_slabs_of_wgmma_are_too_small(monkeypatch):
+    monkeypatch.setattr(convolution_plan, "choose_convolution", wgmma_first)
+    convolution_plan.plan_convolution.cache_clear()
+    device = ShimDevice("sm_90a", num_processors=3)
+    device.precision = "bf16"
+    _, moments, _ = convolve(device, Window((3, 3), padding=(1, 1)), (64, 24), 3)
+    convolution_plan.plan_convolution.cache_clear()
+    assert moments is None
+    assert device.launches["conv2d_wgmma"] == device.launches["batchnorm_moments"] == 1
 
 
 @pytest.mark.parametrize("window", [{"padding": 1}, {"padding": 1, "groups": 2}], ids=str)

@@ -24,6 +24,7 @@ from .conv2d_columns import Columns, columns_of
 from .elements import bf16_of, elements_fit, is_bf16
 
 IMPLICIT = True  # False: columns in memory, the reference
+LEAST_SLAB = 32  # pixels, below which moments cost more than a pass: with the 16 of wgmma (decision 56)
 CHUNK_BYTES = 16  # of an asynchronous copy
 
 
@@ -59,7 +60,7 @@ def conv2d_moments(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan, keep: K
     if not y.size or not IMPLICIT or depthwise.covers(plan, w, x, y) or (columns.is_direct and _by_copy_engine(y)):
         return False
     planned = _planned("forward", x, w, y, x.shape, w, plan, b, moments=True)
-    if planned is None:
+    if planned is None or planned.made.slab < LEAST_SLAB:
         return False
     slab = planned.made.slab
     slabs = slabs_memory(y, slab, keep)
