@@ -93,6 +93,7 @@ class Staged {
         __syncwarp();
         take_rows(gemm, split, {tile.index, tile.row + slab * SLAB_ROWS, tile.col + 8 * group});
       }
+    if (READS_PRE) fence_async(buffers, CHUNK_BYTES);  // a copy writes there next
     __syncwarp();
   }
 
@@ -209,6 +210,7 @@ class Staged {
         Output* to = out + at.index * gemm.out_batch + (at.row + row) * (long long)gemm.out_ld + at.col + 8 * piece;
         *reinterpret_cast<Vec<bf16, 8>*>(to) = eight;
       }
+      if (READS_PRE) fence_async(buffer, CHUNK_BYTES);  // a copy writes there next
       __syncwarp();
       if (lane == 0) commit_tensor_stores();
     }
