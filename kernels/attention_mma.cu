@@ -13,8 +13,8 @@
 // STAGES - 1 tiles of keys and values ahead. Scores and probabilities stay in registers: a warp keeps the largest score
 // of each row so far and the sum of exponentials against it, and rescales both and y when a larger one comes. The heads
 // of a sample follow each other, and the last queries, who see most keys, come first.
+#include "common/attention_fragments.cuh"
 #include "common/attention_masks.cuh"
-#include "common/attention_tiles.cuh"
 
 #ifndef WARP_ROWS
 #define WARP_ROWS 32

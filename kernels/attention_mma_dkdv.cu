@@ -13,8 +13,8 @@
 // A block has TILE_K keys of a head, and goes through the queries that see them, head after head of its group, in
 // order: each number of dk and dv is a sum that one warp makes, the same bits every time, without atomics. Scores are
 // computed transposed, keys in rows: so p^T and ds^T, in registers, are factors of the next products as they are.
+#include "common/attention_fragments.cuh"
 #include "common/attention_masks.cuh"
-#include "common/attention_tiles.cuh"
 
 #ifndef WARP_ROWS
 #define WARP_ROWS 16

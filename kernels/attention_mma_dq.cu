@@ -11,8 +11,8 @@
 // As forward: a block has TILE_Q queries and goes through the keys they see, in order, so each number of dq is a sum
 // that one warp makes: the same bits every time, without atomics. q and dy stay where they are, scores stay in
 // registers.
+#include "common/attention_fragments.cuh"
 #include "common/attention_masks.cuh"
-#include "common/attention_tiles.cuh"
 
 #ifndef WARP_ROWS
 #define WARP_ROWS 16

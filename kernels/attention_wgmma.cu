@@ -2,14 +2,14 @@
 // Arch: sm_90a
 // Shapes: q, y (N, H, S, D), k, v (N, Hk, T, D) of bf16 with any strides of 16 bytes, D = HEAD_SIZE; log_sum_exp (N, H,
 //     S) float: struct Attention. No dropout.
-// Launch: q_map, k_map, v_map: tensor maps with boxes of 64 x QUERY_ROWS or KEY_ROWS; grid: as many blocks as run at once,
+// Launch: q_map, k_map, v_map: tensor maps, boxes of 64 x QUERY_ROWS or KEY_ROWS; grid: as many blocks as run at once,
 //     at most ceil(S / QUERY_ROWS) H N; block THREADS; SHARED_BYTES of dynamic shared memory, one block per SM
 // Roofline: 4 S T D operations a head, half where causal, for 4 (S + T) D bytes; compute-bound. An exponential for each
 //     score: as long in its unit as both products in theirs for D 64, half as long for D 128. Oracle: ops/attention.py.
 // Source: Shah et al. 2024, "FlashAttention-3", arXiv 2407.08608; Dao 2023, "FlashAttention-2", arXiv 2307.08691.
 // Has not run on a GPU.
 //
-// One thread of the first warpgroup, the producer, keeps rings of tiles of q, k and v filled (common/attention_wgmma.cuh);
+// One thread of the first warpgroup, the producer, keeps rings of tiles of q, k, v filled (common/attention_wgmma.cuh);
 // the others, the consumers, have 64 queries each. Scores never leave registers: those of 64 queries and a tile of
 // keys are sums of wgmma, become probabilities in place, and are rounded to the factor A of the product with v.
 // - Products of a tile overlap with the softmax before: scores of the next keys are under way when p v is issued, and
@@ -200,10 +200,11 @@ __device__ __forceinline__ void write(const Attention<bf16>& attention, const Qu
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     const float sum = softmax.sum[half], logarithm = softmax.largest[half] * scale_log2 * LN_2 + logf(sum);
+    const long long statistics = statistics_of(attention, work.sample, work.head);
     const int query = first + Sight::row_in_group() + 8 * half;
     factors[half] = sum > 0 ? 1 / sum : sum;  // a query that sees nothing gives 0
     if (threadIdx.x % 4 == 0 && query < attention.queries)
-      attention.log_sum_exp[statistics_of(attention, work.sample, work.head) + query] = sum == 0 ? -infinity() : logarithm;
+      attention.log_sum_exp[statistics + query] = sum == 0 ? -infinity() : logarithm;
   }
   bf16* y = head_of(attention.y, attention.of_y, work.sample, work.head);
   write_rows(y, attention.of_y.token, first, attention.queries, sums, factors);

@@ -2,18 +2,18 @@
 // Arch: sm_90a
 // Shapes: q, dy, dq (N, H, S, D), k, v, dk, dv (N, Hk, T, D) of bf16 with any strides of 16 bytes, D = HEAD_SIZE;
 //     log_sum_exp, delta (N, H, S) float: struct Attention. No dropout.
-// Launch: own_map, own_map_too, other_map, other_map_too: maps of k, v, q, dy for attention_wgmma_dkv, of q, dy, k, v for
-//     attention_wgmma_dq; boxes of 64 x OWN_ROWS and 64 x QUERY_ROWS (dkv) or KEY_ROWS (dq); grid: as many blocks as run
-//     at once, at most ceil(T / OWN_ROWS) Hk N (dkv) or ceil(S / OWN_ROWS) H N (dq); block THREADS; SHARED_BYTES_DKV or
+// Launch: own_map, own_map_too, other_map, other_map_too: maps of k, v, q, dy for attention_wgmma_dkv, of q, dy, k, v
+//     for attention_wgmma_dq; boxes of 64 x OWN_ROWS, and x QUERY_ROWS (dkv) or KEY_ROWS (dq); grid: blocks that run at
+//     once, at most ceil(T / OWN_ROWS) Hk N (dkv) or ceil(S / OWN_ROWS) H N (dq); block THREADS; SHARED_BYTES_DKV or
 //     SHARED_BYTES_DQ of dynamic shared memory, one block per SM
 // Roofline: 14 S T D operations a head, half where causal: 4 and 3 products of a tile (with sums of dq by atomics it
 //     would be 5 of one kernel, whose bits change from run to run); compute-bound. Oracle: ops/attention.py.
 // Source: Dao 2023, "FlashAttention-2", arXiv 2307.08691; Shah et al. 2024, "FlashAttention-3", arXiv 2407.08608.
 // Has not run on a GPU.
 //
-//     p = exp(scale q k^T - log_sum_exp),   ds = p (dy v^T - delta),   dv = p^T dy,   dk = scale ds^T q,   dq = scale ds k
+//     p = exp(scale q k^T - log_sum_exp),  ds = p (dy v^T - delta),  dv = p^T dy,  dk = scale ds^T q,  dq = scale ds k
 //
-// A consumer owns 64 keys (dkv) or queries (dq), whose sums stay in its registers, and goes through tiles of the others.
+// A consumer owns 64 keys (dkv) or queries (dq), whose sums stay in its registers, and goes through tiles of others.
 // Scores are computed with its own rows in rows, so p^T and ds^T (dkv) or ds (dq) are in the layout of a factor A.
 // Tensor cores stay busy while exponentials are taken: the products of a tile are issued as soon as what they need is
 // there, and those of the next begin when the last of this one may still be under way.
@@ -34,7 +34,7 @@
 #define SHARED_BYTES_DKV DkvRings::BYTES
 #define SHARED_BYTES_DQ DqRings::BYTES
 
-// The tiles of a block: pairs of its own rows and of the others, and with STATISTICS two numbers for each of the others.
+// The tiles of a block: pairs of its own rows and of others, and with STATISTICS two numbers for each of the others.
 template <int OWN_STAGES, int OTHER_ROWS, int STATISTICS>
 struct Rings {
   using Own = TileRing<OWN_ROWS, OWN_STAGES>;
@@ -81,7 +81,7 @@ struct Maps {
   const TensorMap &own, &own_too, &other, &other_too;
 };
 
-// log2 of the sum of exponentials of a query; infinite, so that all probabilities are 0, where it sees nothing or is none.
+// log2 of a query's sum of exponentials; infinite, so that all probabilities are 0, where it sees nothing or is none.
 __device__ __forceinline__ float logarithm_of(const float* log_sum_exp, int query, int count) {
   const float natural = query < count ? log_sum_exp[query] : -infinity();
   return natural == -infinity() ? infinity() : natural * LOG2_E;

@@ -49,12 +49,27 @@ class GatherLoader : Copies<EXTENT, K_CONTIGUOUS> {
     }
   }
 
-  // The tile that begins at k.
+  // The tile that begins at k. Elements one by one are all on their way before the first is stored.
   __device__ __forceinline__ void fetch(unsigned char* tile, int k) {
     if (K_CONTIGUOUS) find_steps(k);
+#if ELEMENTWISE
+    Vec<Input, CHUNK> chunk[COPIES] = {};
 #pragma unroll
-    for (int i = 0; i < COPIES; i++)
-      copy(tile + to_ + i * APART * Tile::ROW_BYTES, K_CONTIGUOUS ? place_[i] : source_.place(k + across() + i * APART));
+    for (int i = 0; i < COPIES; i++) {
+      const Place<Input> place = place_of(i, k);
+#pragma unroll
+      for (int j = 0; j < CHUNK; j++)
+        if (source_.holds(place, step_[j])) chunk[i].at[j] = place.from[step_[j].elements];
+    }
+#pragma unroll
+    for (int i = 0; i < COPIES; i++) store<CHUNK>(reinterpret_cast<Input*>(to(tile, i)), chunk[i], CHUNK, true);
+#else
+#pragma unroll
+    for (int i = 0; i < COPIES; i++) {
+      const Place<Input> place = place_of(i, k);
+      copy16_async(to(tile, i), place.from + step_[0].elements, source_.holds(place, step_[0]) ? CHUNK_BYTES : 0);
+    }
+#endif
   }
 
  private:
@@ -70,16 +85,15 @@ class GatherLoader : Copies<EXTENT, K_CONTIGUOUS> {
     for (int j = 0; j < PARTS; j++) step_[j] = source_.step(first + along() * CHUNK + j);
   }
 
-  __device__ __forceinline__ void copy(unsigned char* to, const Place<Input>& place) const {
-#if ELEMENTWISE
-    Vec<Input, CHUNK> chunk = {};
-#pragma unroll
-    for (int j = 0; j < CHUNK; j++)
-      if (source_.holds(place, step_[j])) chunk.at[j] = place.from[step_[j].elements];
-    store<CHUNK>(reinterpret_cast<Input*>(to), chunk, CHUNK, true);
-#else
-    copy16_async(to, place.from + step_[0].elements, source_.holds(place, step_[0]) ? CHUNK_BYTES : 0);
-#endif
+  __device__ __forceinline__ Place<Input> place_of(int i, int k) const {
+    if (K_CONTIGUOUS) return place_[i];
+    Place<Input> place = source_.place(k + across() + i * APART);
+    if (ELEMENTWISE) keep(place.from);  // so that each element's address is one addition
+    return place;
+  }
+
+  __device__ __forceinline__ unsigned char* to(unsigned char* tile, int i) const {
+    return tile + to_ + i * APART * Tile::ROW_BYTES;
   }
 };
 

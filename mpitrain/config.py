@@ -234,8 +234,8 @@ class Compute:
     """Device: the CPU, or one GPU per rank; auto takes GPUs if there are any and CuPy is installed. Ranks without a
     GPU compute on the CPU."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    """Precision of matrix products on a GPU: fp32, or with factors rounded to tf32 or bf16. Sums, weights and all
-    else stay fp32."""
+    """Precision on a GPU: fp32; tf32, to which the factors of matrix products are rounded; or bf16, the type of
+    activations and of their gradients, with fp32 weights beside a copy in bf16 for products. Sums are fp32."""
     recompute: Literal["off", "blocks", "stage"] = "off"
     """Keep less for backward, and compute it again there: all but the input of each block of layers (blocks), or of all
     layers that a rank has of a model or of a stage of a pipeline (stage). It takes about a third more time."""

@@ -1,4 +1,4 @@
-// The parts of attention on Hopper (sm_90a), forward and backward: rings of tiles of q, k, v and dy, products of tiles by
+// The parts of attention on Hopper (sm_90a), forward and backward: rings of tiles of q, k, v and dy, their products by
 // wgmma, the columns that a warpgroup's rows see, and rows on their way out.
 // Letters and masks: attention.cuh. HEAD_SIZE, the numbers of a head: 32, 64, 80, 96 or 128.
 //
@@ -216,8 +216,8 @@ __device__ __forceinline__ void write_groups(bf16* to, unsigned (&words)[HEAD_GR
   if (inside) *reinterpret_cast<Vec<unsigned, N>*>(to + 8 * (first + t % N) + 2 * N * (t / N)) = piece;
 }
 
-// Sums in rows of `factors` to the array at `head`, rows from `first` on that are below `count`: lanes trade until each has
-// 16 bytes of a row, or 8 where the last two groups are left.
+// Sums times the `factors` of rows to the array at `head`, rows from `first` on below `count`: lanes trade until each
+// has 16 bytes of a row, or 8 where the last two groups are left.
 __device__ __forceinline__ void write_rows(bf16* head, long long apart, int first, int count,
                                            const float (&d)[HEAD_GROUPS][4], const float (&factors)[2]) {
 #pragma unroll

@@ -28,7 +28,8 @@ class Staged {
  public:
   using Place = ChunkPlace<Output>;
   static constexpr int CHUNKS = (GROUPS + Place::GROUPS - 1) / Place::GROUPS;
-  static constexpr bool READS_PRE = EPILOGUE_IS_GRADIENT, WRITES_PRE = EPILOGUE != EPILOGUE_NONE && !READS_PRE;
+  static constexpr bool READS_PRE = EPILOGUE_IS_GRADIENT;
+  static constexpr bool WRITES_PRE = EPILOGUE == EPILOGUE_GELU || EPILOGUE == EPILOGUE_GELU_TANH;  // ReLU needs none
   static constexpr int ITEMS = SLABS * CHUNKS * (WRITES_PRE ? 2 : 1);  // that go through buffers
   static constexpr int USED = buffers_of(ITEMS, MOST_BUFFERS);
   static constexpr int SLAB_ROWS = 64;  // from one to the next
@@ -50,7 +51,8 @@ class Staged {
                      (gemm.batch == 1 || gemm.out_batch % (16 / sizeof(Output)) == 0);
     const bool others = rows_aligned<2>(gemm.bias, 0) && (gemm.beta == 0 || rows_aligned<2>(gemm.c, gemm.c_ld)) &&
                         (gemm.batch == 1 || gemm.c_batch % 2 == 0);
-    return gemm.splits <= 1 && out && others && rows_aligned<8>(gemm.pre, 0);
+    const bool pre = READS_PRE || WRITES_PRE ? rows_aligned<8>(gemm.pre, 0) : !gemm.pre;
+    return gemm.splits <= 1 && out && pre && others;
   }
 
   // Before the sums are there: fetch what the first chunks need.
@@ -93,7 +95,7 @@ class Staged {
         __syncwarp();
         take_rows(gemm, split, {tile.index, tile.row + slab * SLAB_ROWS, tile.col + 8 * group});
       }
-    if (READS_PRE) fence_async(buffers, CHUNK_BYTES);  // a copy writes there next
+    fence_async(buffers, CHUNK_BYTES);  // a copy may write there next
     __syncwarp();
   }
 
@@ -173,10 +175,10 @@ class Staged {
       place.get(buffer_of(item), kept);
 #pragma unroll
       for (int i = 0; i < 4 * G; i++) x[i / 4][i % 4] *= activate(kept[i / 4][i % 4]);
-    } else if (WRITES_PRE) {
-      if (gemm.pre)
+    } else {
+      if (WRITES_PRE && gemm.pre)
         put(gemm.pre, gemm, pre_map, at, 2 * item, x);
-      else if (threadIdx.x % 32 == 0)
+      else if (WRITES_PRE && threadIdx.x % 32 == 0)
         commit_tensor_stores();  // none, so that groups count buffers
 #pragma unroll
       for (int i = 0; i < 4 * G; i++) x[i / 4][i % 4] = activate(x[i / 4][i % 4]);
@@ -210,7 +212,7 @@ class Staged {
         Output* to = out + at.index * gemm.out_batch + (at.row + row) * (long long)gemm.out_ld + at.col + 8 * piece;
         *reinterpret_cast<Vec<bf16, 8>*>(to) = eight;
       }
-      if (READS_PRE) fence_async(buffer, CHUNK_BYTES);  // a copy writes there next
+      fence_async(buffer, CHUNK_BYTES);  // a copy may write there next
       __syncwarp();
       if (lane == 0) commit_tensor_stores();
     }

@@ -1,4 +1,4 @@
-// The functions that the instrumented kernel calls, the observer that the shim calls, and the functions that Python calls.
+// The functions that the instrumented kernel calls, the observer that the shim calls, and those that Python calls.
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -37,14 +37,14 @@ Access here(Way way, size_t bytes, uint64_t instruction) {
   return access_of(stamp, int(bytes));
 }
 
-void touch(const void* address, size_t bytes, Way way, const void* caller) {
+void touch(const void* address, size_t bytes, Way way, const void* caller, bool is_aligned = true) {
   if (!block.current || !block.num_ctas) return;
   const uintptr_t at = reinterpret_cast<uintptr_t>(address);
   const uint64_t instruction = instruction_before(caller);
   last_access = {at, instruction};
   const Place place = memory.find(at, bytes);
   if (place.array < 0) return;
-  const bool is_power = (bytes & (bytes - 1)) == 0, misaligned = is_power && bytes <= 16 && at % bytes;
+  const bool is_power = (bytes & (bytes - 1)) == 0, misaligned = is_aligned && is_power && at % bytes;
   if (!place.inside || misaligned) {
     if (Fault* fault = faults.add(misaligned ? MISALIGNED : OUTSIDE, place.array, instruction, 0)) {
       fault->offset = place.offset;
@@ -102,18 +102,18 @@ Account account;
 #define PUBLIC extern "C" __attribute__((visibility("default")))
 using namespace lab;
 
-#define LAB_ACCESS(bytes)                                                                                       \
-  PUBLIC void __tsan_read##bytes(void* at) { touch(at, bytes, READ, __builtin_return_address(0)); }             \
-  PUBLIC void __tsan_write##bytes(void* at) { touch(at, bytes, WRITE, __builtin_return_address(0)); }           \
-  PUBLIC void __tsan_unaligned_read##bytes(void* at) { touch(at, bytes, READ, __builtin_return_address(0)); }   \
-  PUBLIC void __tsan_unaligned_write##bytes(void* at) { touch(at, bytes, WRITE, __builtin_return_address(0)); }
+#define LAB_ACCESS(bytes)                                                                                            \
+  PUBLIC void __tsan_read##bytes(void* at) { touch(at, bytes, READ, __builtin_return_address(0)); }                  \
+  PUBLIC void __tsan_write##bytes(void* at) { touch(at, bytes, WRITE, __builtin_return_address(0)); }                \
+  PUBLIC void __tsan_unaligned_read##bytes(void* at) { touch(at, bytes, READ, __builtin_return_address(0), false); } \
+  PUBLIC void __tsan_unaligned_write##bytes(void* at) { touch(at, bytes, WRITE, __builtin_return_address(0), false); }
 LAB_ACCESS(1)
 LAB_ACCESS(2)
 LAB_ACCESS(4)
 LAB_ACCESS(8)
 LAB_ACCESS(16)
-PUBLIC void __tsan_read_range(void* at, size_t bytes) { touch(at, bytes, READ, __builtin_return_address(0)); }
-PUBLIC void __tsan_write_range(void* at, size_t bytes) { touch(at, bytes, WRITE, __builtin_return_address(0)); }
+PUBLIC void __tsan_read_range(void* at, size_t bytes) { touch(at, bytes, READ, __builtin_return_address(0), false); }
+PUBLIC void __tsan_write_range(void* at, size_t bytes) { touch(at, bytes, WRITE, __builtin_return_address(0), false); }
 PUBLIC void __tsan_init() {}
 PUBLIC void __tsan_func_entry(void*) {}
 PUBLIC void __tsan_func_exit() {}

@@ -11,7 +11,8 @@ Access access_of(const Stamp& stamp, int bytes) {
   const dim3 g = block.grid, b = block.size;
   const unsigned i = stamp.block, t = stamp.thread;
   Access a;
-  const unsigned blocks[] = {i % g.x, i / g.x % g.y, i / g.x / g.y}, threads[] = {t % b.x, t / b.x % b.y, t / b.x / b.y};
+  const unsigned blocks[] = {i % g.x, i / g.x % g.y, i / g.x / g.y};
+  const unsigned threads[] = {t % b.x, t / b.x % b.y, t / b.x / b.y};
   for (int axis = 0; axis < 3; axis++) {
     a.block[axis] = int(blocks[axis]);
     a.thread[axis] = int(threads[axis]);

@@ -2,8 +2,8 @@
 //
 // In a block, __syncthreads orders everything before it before everything after it: an access bears the number of
 // barriers that its block has passed. Within a warp, __syncwarp orders too: each lane has a clock, and knows of each
-// other lane the clock up to which all is behind it (vector clocks: Lamport 1978; Flanagan and Freund 2009, "FastTrack").
-// Nothing orders blocks. So a race is found in whatever order the threads ran.
+// other lane the clock up to which all is behind it (vector clocks: Lamport 1978; Flanagan and Freund 2009,
+// "FastTrack"). Nothing orders blocks. So a race is found in whatever order the threads ran.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -40,8 +40,8 @@ int turns_of(std::vector<int64_t>& words) {
   return *std::max_element(in_bank, in_bank + BANKS);
 }
 
-// Lanes that read the same word share it. For 8 or 16 bytes a lane this is the least that any rule of serving parts of the
-// warp one after the other can reach.
+// Lanes that read the same word share it. For 8 or 16 bytes a lane this is the least that any rule of serving parts of
+// the warp one after the other can reach.
 Cost turns(const std::vector<int64_t>& offsets, int bytes) {
   std::vector<int64_t> words;
   for (int64_t offset : offsets)

@@ -1,8 +1,8 @@
 // Requests of warps: the accesses of 32 lanes that a GPU makes in one instruction, and the transactions that they need.
 //
 // Threads run one after the other here. The k-th time that a lane comes to an instruction since the last barrier is put
-// together with the k-th time of the other lanes of its warp: the lanes of a GPU's warp do so where none of them has taken
-// another number of turns of a loop.
+// together with the k-th time of the other lanes of its warp: the lanes of a GPU's warp do so where none of them has
+// taken another number of turns of a loop.
 #pragma once
 #include <cstdint>
 #include <unordered_map>

@@ -1,4 +1,4 @@
-// A kernel that crashes, or does not end: where it was, as one line of JSON on a file of the parent's; then the process ends.
+// A kernel that crashes, or does not end: where it was, as a line of JSON on a file of the parent's; then the end.
 #pragma once
 #include <cstdint>
 

@@ -22,8 +22,8 @@ namespace on_cpu {
 constexpr size_t SHARED_APART = 256 << 10;  // bytes between the shared memories of a cluster: 18 bits of address
 constexpr size_t SHARED_FIRST = 128;        // a kernel may not count on more alignment than this
 
-// The parameters of cuTensorMapEncodeTiled, in its place: tiles of three or four dims, the innermost first. Of three, the
-// fourth has one element. Or those of cuTensorMapEncodeIm2col: images (channels, width, height, images), and a box of
+// The parameters of cuTensorMapEncodeTiled, in its place: tiles of three or four dims, the innermost first. Of three,
+// the fourth has one element. Or those of cuTensorMapEncodeIm2col: images (channels, width, height, images), and a box of
 // channels and pixels.
 struct TensorMap {
   const char* base;

@@ -50,8 +50,8 @@ class PlanOptions:
     outputs: int = 0
     """Classes, or words of the vocabulary; by default 1000, or 50257."""
     dtype: Literal["fp32", "tf32", "bf16", "mixed"] = "fp32"
-    """Numbers: as --precision, or mixed for weights, gradients and activations of 16 bits beside a copy of the weights
-    of 32 bits (of other programs; mpitrain keeps 32 bits)."""
+    """Numbers: as --precision (bf16: activations and a copy of the weights of 16 bits, beside weights and gradients of
+    32), or mixed for gradients of 16 bits, too (of other programs)."""
     optimizer: Annotated[str, arg(metavar="OPTIMIZER")] = "adamw"
     """Optimizer, whose state takes memory."""
     mesh: Annotated[str, arg(metavar="AXIS=N,...")] = ""

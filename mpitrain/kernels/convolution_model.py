@@ -2,8 +2,8 @@
 
     python -m mpitrain.kernels.convolution_model        the table of docs/benchmarks/gpu-predicted.md
 
-A block's time for one tile of k is the larger of its tensor cores' and its schedulers'. Blocks that run at once fill
-the multiprocessors in waves; no launch is faster than x, w and y through the memory.
+A block's time for one tile of k is the largest of its tensor cores', its schedulers' and that of its fetches from L2.
+Blocks that run at once fill the multiprocessors in waves; no launch is faster than x, w and y through the memory.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,10 @@ from .bench.cases import Convolution as Layer
 from .convolution import KINDS, Classes, Convolution
 from .convolution_plan import choose_convolution, moved_bytes
 from .gemm import Tile
+from .gpu_rates import H100
 from .plan import ceil_div
 from .planner import read_table
 
-PROCESSORS, CLOCK_HZ, BYTES_PER_S, SCHEDULERS = 132, 1.7e9, 2.8e12, 4
-MMA_PER_CLOCK = 0.62 * 2048  # bf16 multiply-adds of a multiprocessor by mma.sync: its share of wgmma's rate on an H100
 PRODUCT_SHARE = 0.75  # of the peak of 2048, that gemm_wgmma is expected to reach in a 1 x 1 convolution
 TILE_K = 64
 LAUNCH_S = 3e-6
@@ -27,7 +26,7 @@ TURNS = {  # instructions of a thread for one tile of k, sm_90a: tests/kernels/t
     "conv2d_mma_128x64": {"forward": 236, "dx": 204, "dw": 380},
     "conv2d_mma_64x64": {"forward": 150, "dx": 150, "dw": 239},
 }
-ELEMENTWISE_TURN = 1000  # of a 128 x 64 tile
+ELEMENTWISE_TURNS = {"forward": 811, "dx": 811, "dw": 935}  # of a 128 x 64 tile
 
 
 class Prediction(NamedTuple):
@@ -35,6 +34,7 @@ class Prediction(NamedTuple):
 
     kernel: str
     memory: float
+    l2: float
     tensor: float
     issue: float
     total: float
@@ -42,26 +42,32 @@ class Prediction(NamedTuple):
 
 def predict(conv: Convolution) -> Prediction:
     """Return the predicted time of a convolution on tensor cores."""
-    memory = moved_bytes(conv) / BYTES_PER_S
+    memory = moved_bytes(conv) / H100.hbm_bytes
     if conv.kernel == conv.stride == (1, 1):
         shape = conv.shape()
-        tensor = shape.m * shape.n * shape.k / (PRODUCT_SHARE * 2048 * PROCESSORS * CLOCK_HZ)
-        return Prediction("a product", memory, tensor, 0.0, max(memory, tensor) + LAUNCH_S)
-    tile, splits = choose_convolution(conv, "sm_80", PROCESSORS, read_table())
-    tensor, issue = (_busy(conv, tile, splits, clocks) for clocks in _clocks(conv, tile))
-    time = max(memory, tensor, issue) + LAUNCH_S * len(conv.classes())
+        tensor = (
+            shape.m
+            * shape.n
+            * shape.k
+            / (PRODUCT_SHARE * H100.multiply_adds["wgmma"] * H100.processors * H100.clock_hz)
+        )
+        return Prediction("a product", memory, 0.0, tensor, 0.0, max(memory, tensor) + LAUNCH_S)
+    tile, splits = choose_convolution(conv, "sm_80", H100.processors, read_table())
+    l2, tensor, issue = (_busy(conv, tile, splits, clocks) for clocks in _clocks(conv, tile))
+    time = max(memory, l2, tensor, issue) + LAUNCH_S * len(conv.classes())
     if splits > 1:
         shape = conv.shape()
-        time += LAUNCH_S + 8 * splits * shape.m * shape.n * conv.groups / BYTES_PER_S
-    return Prediction(f"{tile.name}, K in {splits}" if splits > 1 else tile.name, memory, tensor, issue, time)
+        time += LAUNCH_S + 8 * splits * shape.m * shape.n * conv.groups / H100.hbm_bytes
+    return Prediction(f"{tile.name}, K in {splits}" if splits > 1 else tile.name, memory, l2, tensor, issue, time)
 
 
-def _clocks(conv: Convolution, tile: Tile) -> tuple[float, float]:
-    """Return the clocks of tensor cores and of schedulers for one tile of k."""
+def _clocks(conv: Convolution, tile: Tile) -> tuple[float, float, float]:
+    """Return the clocks of fetches, tensor cores and schedulers for one tile of k."""
     turn = TURNS[tile.name][conv.kind]
     if not conv.in_chunks:
-        turn = max(turn, ELEMENTWISE_TURN * tile.m // 128)
-    return tile.m * tile.n * TILE_K / MMA_PER_CLOCK, turn * tile.threads / 32 / SCHEDULERS
+        turn = max(turn, ELEMENTWISE_TURNS[conv.kind] * tile.m // 128)
+    fetches = 2 * TILE_K * (tile.m + tile.n) / H100.l2_bytes
+    return fetches, tile.m * tile.n * TILE_K / H100.multiply_adds["mma"], turn * tile.threads / 32 / H100.issue
 
 
 def _busy(conv: Convolution, tile: Tile, splits: int, clocks: float) -> float:
@@ -73,7 +79,7 @@ def _busy(conv: Convolution, tile: Tile, splits: int, clocks: float) -> float:
             tiles = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * shape.batch
             steps += tiles * splits * max(1, ceil_div(ceil_div(shape.k, splits), TILE_K))
             depth = max(1, ceil_div(ceil_div(shape.k, splits), TILE_K))
-    return (ceil_div(steps, PROCESSORS * depth) * depth) * clocks / CLOCK_HZ
+    return (ceil_div(steps, H100.processors * depth) * depth) * clocks / H100.clock_hz
 
 
 def of_layer(layer: Layer, kind: str, batch: int) -> Convolution:
@@ -89,7 +95,7 @@ def rows(batch: int = 256) -> Iterator[str]:
     yield (
         "| layer | times | "
         + " | ".join(f"{kind} (ms)" for kind in KINDS)
-        + " | forward: memory, tensor, issue (ms) | kernel |"
+        + " | forward: memory, L2, tensor, issue (ms) | kernel |"
     )
     yield "|---|---|---|---|---|---|---|"
     totals = dict.fromkeys(KINDS, 0.0)
@@ -98,7 +104,7 @@ def rows(batch: int = 256) -> Iterator[str]:
         for kind, each in found.items():
             totals[kind] += layer.layers * each.total
         first = found["forward"]
-        parts = ", ".join(f"{1e3 * x:.3f}" for x in (first.memory, first.tensor, first.issue))
+        parts = ", ".join(f"{1e3 * x:.3f}" for x in (first.memory, first.l2, first.tensor, first.issue))
         times = " | ".join(f"{1e3 * each.total:.3f}" for each in found.values())
         yield f"| {layer.name} | {layer.layers} | {times} | {parts} | {first.kernel} |"
     yield "| all 53 | | " + " | ".join(f"{1e3 * total:.1f}" for total in totals.values()) + " | | |"

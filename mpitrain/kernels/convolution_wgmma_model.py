@@ -11,15 +11,14 @@ from typing import NamedTuple
 
 from .bench.cases import RESNET50
 from .convolution import KINDS, Convolution
-from .convolution_model import BYTES_PER_S, CLOCK_HZ, LAUNCH_S, PROCESSORS, SCHEDULERS, of_layer
+from .convolution_model import LAUNCH_S, of_layer
 from .convolution_plan import choose_convolution, moved_bytes
 from .convolution_wgmma import parts_of
 from .gemm import Tile
+from .gpu_rates import H100
 from .plan import ceil_div
 from .planner import read_table
 
-FMA_PER_CLOCK = 2048  # of a multiprocessor, bf16
-L2_PER_CLOCK = 32  # bytes: a product in tiles of 128 x 256 without clusters draws so much at 660 TFLOP/s (fast.cu)
 ROWS, TILE_K = 128, 64
 PIECE_INSTRUCTIONS = 112  # of a lane for 16 bytes of the result: as in gemm_wgmma's epilogue, inside of the matrix
 STRIP_INSTRUCTIONS = {"fp32": 360, "bf16": 401}  # depthwise 3 x 3, 4 lines of 4 channels: test_compile_depthwise.py
@@ -38,31 +37,31 @@ class Prediction(NamedTuple):
 
 def predict(conv: Convolution) -> Prediction:
     """Return the predicted time of a convolution by conv2d_wgmma or conv2d_dw_wgmma."""
-    tile, splits = choose_convolution(conv, "sm_90a", PROCESSORS, read_table())
+    tile, splits = choose_convolution(conv, "sm_90a", H100.processors, read_table())
     assert tile.is_persistent, f"{conv} is left to {tile.name}"
-    memory = moved_bytes(conv) / BYTES_PER_S
-    parts, clusters = parts_of(conv), PROCESSORS // tile.cluster
+    memory = moved_bytes(conv) / H100.hbm_bytes
+    parts, clusters = parts_of(conv), H100.processors // tile.cluster
     pieces, l2, tensor, busy = 0, 0.0, 0.0, 0.0
     for shape in (shape for part in parts for shape in part.shapes):
         each = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * splits
         fetch, multiply = _clocks(conv, tile, ceil_div(ceil_div(shape.k, TILE_K), splits))
         pieces, l2, tensor = pieces + each, l2 + each * fetch, tensor + each * multiply
         busy += each * max(fetch, multiply)
-    wave = ceil_div(pieces, clusters) / pieces / CLOCK_HZ  # seconds for a clock of each piece, in whole waves
+    wave = ceil_div(pieces, clusters) / pieces / H100.clock_hz  # seconds for a clock of each piece, in whole waves
     l2, tensor, busy = l2 * wave, tensor * wave, busy * wave
     total = max(memory, busy) + LAUNCH_S * len(parts)
     if splits > 1:
         shape = parts_of(conv)[0].shape
-        total += LAUNCH_S + 8 * splits * shape.m * shape.n / BYTES_PER_S
+        total += LAUNCH_S + 8 * splits * shape.m * shape.n / H100.hbm_bytes
     return Prediction(f"{tile.name}, K in {splits}" if splits > 1 else tile.name, memory, l2, tensor, total)
 
 
 def _clocks(conv: Convolution, tile: Tile, steps: int) -> tuple[float, float]:
     """Return the clocks of a block for one tile: to fetch it from L2, and to multiply and write it."""
-    fetch = steps * 128 * (ROWS + tile.n / tile.cluster) / L2_PER_CLOCK
+    fetch = steps * 128 * (ROWS + tile.n / tile.cluster) / H100.l2_bytes
     pieces = ROWS * tile.n * (2 if conv.outputs == "bf16" else 4) / 16 / 256  # of each of the consumers' lanes
-    write = pieces * PIECE_INSTRUCTIONS * 8 / SCHEDULERS
-    return fetch, steps * ROWS * tile.n * TILE_K / FMA_PER_CLOCK + write
+    write = pieces * PIECE_INSTRUCTIONS * 8 / H100.issue
+    return fetch, steps * ROWS * tile.n * TILE_K / H100.multiply_adds["wgmma"] + write
 
 
 def rows(batch: int = 256) -> Iterator[str]:
@@ -90,9 +89,9 @@ def depthwise_rows(batch: int = 256, size: int = 56, channels: int = 128) -> Ite
     yield "| type | y or dx: memory, issue (ms) | dw: memory, issue (ms) |"
     yield "|---|---|---|"
     for kind, each in (("fp32", 4), ("bf16", 2)):
-        memory = 2 * each * elements / BYTES_PER_S
+        memory = 2 * each * elements / H100.hbm_bytes
         issue = [
-            n * elements / 32 / (SCHEDULERS * PROCESSORS * CLOCK_HZ)
+            n * elements / 32 / (H100.issue * H100.processors * H100.clock_hz)
             for n in (STRIP_INSTRUCTIONS[kind] / 16, DW_INSTRUCTIONS[kind] / 4)
         ]
         yield f"| {kind} | {1e3 * memory:.3f}, {1e3 * issue[0]:.3f} | {1e3 * memory:.3f}, {1e3 * issue[1]:.3f} |"

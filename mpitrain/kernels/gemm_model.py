@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .gemm import TILES, Shape, Tile
+from .gpu_rates import H100
 from .plan import ceil_div
 from .planner import choose, read_table
 
-PROCESSORS, CLOCK_HZ, SCHEDULERS = 132, 1.7e9, 4
-BYTES_PER_SECOND = 2.8e12
-FMA = 2048  # of bf16, in one clock of a multiprocessor
-L2_BYTES = 36  # a clock and multiprocessor: what 128 x 256 tiles draw at 700 TFLOP/s (fast.cu, "mbarriers")
+FMA = H100.multiply_adds["wgmma"]
 LAUNCH_S = 2e-6
 STEP = 64  # of k
 STEP_INSTRUCTIONS = 70  # of a warp, in one step, at most
@@ -41,19 +39,28 @@ def predict(shape: Shape, tile: Tile, splits: int = 1) -> Predicted:
     area, steps = tile.rows * tile.n, ceil_div(k, STEP)
     consumers = 1 if tile.ping_pong else 2
     fetched = (tile.rows + tile.n / tile.cluster) * 2 * STEP
-    step = max(area * STEP / FMA, fetched / L2_BYTES, STEP_INSTRUCTIONS * 4 * consumers / SCHEDULERS)
+    step = max(
+        area * STEP / FMA,
+        fetched / H100.l2_bytes,
+        STEP_INSTRUCTIONS * 4 * consumers / H100.issue,
+    )
     size = 2 if shape.outputs == "bf16" else 4
     written = size * (2 if shape.epilogue != "none" else 1)
-    stored = area * written / L2_BYTES
-    issue = EPILOGUE_INSTRUCTIONS[shape.epilogue] * (area / (16 * 256)) / SCHEDULERS
+    stored = area * written / H100.l2_bytes
+    issue = EPILOGUE_INSTRUCTIONS[shape.epilogue] * (area / (16 * 256)) / H100.issue
     epilogue, main = max(issue, stored), step * steps
     pieces = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * splits
-    waves = ceil_div(pieces, PROCESSORS // tile.cluster)
+    waves = ceil_div(pieces, H100.processors // tile.cluster)
     clocks = waves * max(main, epilogue) + epilogue if tile.ping_pong else waves * (main + epilogue)
     moved = 2 * shape.k * (shape.m + shape.n) + written * shape.m * shape.n
-    parts = 8 * splits * shape.m * shape.n / BYTES_PER_SECOND + LAUNCH_S if splits > 1 else 0.0
-    seconds = max(clocks / CLOCK_HZ, moved / BYTES_PER_SECOND) + LAUNCH_S + parts
-    return Predicted(tile, splits, seconds, shape.m * shape.n * shape.k / (seconds * PROCESSORS * CLOCK_HZ * FMA))
+    parts = 8 * splits * shape.m * shape.n / H100.hbm_bytes + LAUNCH_S if splits > 1 else 0.0
+    seconds = max(clocks / H100.clock_hz, moved / H100.hbm_bytes) + LAUNCH_S + parts
+    return Predicted(
+        tile,
+        splits,
+        seconds,
+        shape.m * shape.n * shape.k / (seconds * H100.processors * H100.clock_hz * FMA),
+    )
 
 
 def shapes() -> Iterator[tuple[str, Shape]]:
@@ -87,7 +94,7 @@ def main() -> None:
     print("| product | chosen | ms | of peak | best of this model | ms |\n|---|---|---|---|---|---|")
     tiles = [tile for tile in TILES if tile.kernel == "gemm_wgmma"]
     for name, shape in shapes():
-        tile, splits = choose(shape, "sm_90a", PROCESSORS, read_table())
+        tile, splits = choose(shape, "sm_90a", H100.processors, read_table())
         chosen = predict(shape, tile, splits)
         choices = [(t, s) for t in tiles if t.takes(shape, "sm_90a") for s in (1, 2, 4, 8)]
         best = min((predict(shape, t, s) for t, s in choices), key=lambda each: each.seconds)

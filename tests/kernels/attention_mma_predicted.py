@@ -8,10 +8,11 @@ memory of four schedulers. The largest of the four is the time of a turn if all 
 import sys
 
 from mpitrain.kernels.attention import DKDV, DQ, FORWARD, Family
+from mpitrain.kernels.gpu_rates import H100
 from mpitrain.kernels.plan import ceil_div
 from tests.kernels.machine_code import build
 
-SCHEDULERS, CLOCK_HZ, BANDWIDTH = 132 * 4, 1.7e9, 2.8e12
+SCHEDULERS = H100.processors * int(H100.issue)
 MMA, EXPONENTIAL, LDMATRIX = 6.45, 8, 16  # clocks of a scheduler
 SAMPLES, HEADS, TOKENS, SIZE, LAYERS = 16, 12, 1024, 64, 12
 
@@ -44,7 +45,7 @@ def main() -> None:
     total = 0.0
     for family, products in ((FORWARD, 2), (DQ, 3), (DKDV, 4)):
         clocks, turns = turn_of(family), turns_of(family)
-        seconds = max(clocks.values()) * turns / SCHEDULERS / CLOCK_HZ * LAYERS
+        seconds = max(clocks.values()) * turns / SCHEDULERS / H100.clock_hz * LAYERS
         total += seconds
         operations = products * SAMPLES * HEADS * TOKENS * TOKENS * SIZE * LAYERS
         cells = [
@@ -55,7 +56,7 @@ def main() -> None:
         ]
         print(f"| {family.name} | " + " | ".join(cells) + " |")
     numbers = SAMPLES * HEADS * TOKENS * SIZE * LAYERS
-    delta = 2 * 2 * numbers / BANDWIDTH
+    delta = 2 * 2 * numbers / H100.hbm_bytes
     print(f"| attention_delta | | | | | | {delta * 1e3:.2f} | memory |")
     print(f"\nForward and backward of {LAYERS} layers: {(total + delta) * 1e3:.1f} ms at best")
 

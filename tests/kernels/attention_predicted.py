@@ -9,9 +9,9 @@ covered, clocks that fall.
 from typing import NamedTuple
 
 from mpitrain.kernels import attention_wgmma as tiles
+from mpitrain.kernels.gpu_rates import H100
 from tests.kernels.machine_code import build
 
-PROCESSORS, CLOCK = 132, 1.7e9
 FMA, EXPONENTIALS, SHARED, SLOTS = 2048, 16, 128, 4  # a clock: multiply-adds in bf16, MUFU.EX2, bytes, instructions
 END_OF_TILE = 1000  # cycles that a consumer multiplies nothing: the last sums, their way out, the first scores
 
@@ -81,7 +81,7 @@ def cycles(kernel: str, shape: Shape) -> float:
     of_tile = [sum(turns(kernel, shape, tile, first)) for first in range(0, shape.tokens, tile.own)]
     of_tile.sort(reverse=True)
     works = [turn.bound * count + END_OF_TILE for count in of_tile for _ in range(shape.samples * shape.heads)]
-    return max(sum(works[block::PROCESSORS]) for block in range(min(PROCESSORS, len(works))))
+    return max(sum(works[block :: H100.processors]) for block in range(min(H100.processors, len(works))))
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def main() -> None:
             print(f"| {kernel}, D {size} | {made} |")
     print("\n| | forward | dk, dv | dq | forward | backward |\n|---|---|---|---|---|---|")
     for name, shape in SHAPES.items():
-        seconds = {kernel: cycles(kernel, shape) / CLOCK for kernel in KERNELS}
+        seconds = {kernel: cycles(kernel, shape) / H100.clock_hz for kernel in KERNELS}
         work = 4 * shape.samples * shape.heads * shape.tokens**2 * shape.size / (2 if shape.causal else 1)
         rates = work / seconds["forward"], 2.5 * work / (seconds["dk, dv"] + seconds["dq"])
         times = " | ".join(f"{1e3 * seconds[kernel]:.3g} ms" for kernel in KERNELS)

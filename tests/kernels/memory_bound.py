@@ -11,12 +11,13 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
+from mpitrain.kernels.gpu_rates import H100
 from tests.kernels.machine_code import build, count_of
 
-ISSUE = 132 * 4 * 32 * 1.7e9  # instructions of a thread in a second
-BYTES = 2.8e12
+ISSUE = H100.processors * H100.issue * 32 * H100.clock_hz  # instructions of a thread in a second
+BYTES = H100.hbm_bytes
 LATENCY = 0.6e-6
-IN_FLIGHT = BYTES * LATENCY / 132  # bytes of a multiprocessor that hide the latency
+IN_FLIGHT = BYTES * LATENCY / H100.processors  # bytes of a multiprocessor that hide the latency
 REGISTERS, MOST_THREADS = 65536, 2048
 
 

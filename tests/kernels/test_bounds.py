@@ -107,6 +107,19 @@ for inputs in ("bf16", "tf32"):
         run(Case(conv, "conv2d_mma", part=64 if conv.kind == "dw" else 0), STAGES=3, **tile)
 run(Case(wide, moments=True), TILE_K=8, **tile)
 """
+ATTENTION = """
+import numpy as np
+from tests.kernels import attention, cpu
+from tests.kernels.attention import Case, backward, decode, forward
+attention.Elements.room = lambda self, *shape, dtype=None: np.zeros(shape, dtype or self.dtype)
+cases = Case(2, 2, 70, 90, 40, group=2, causal=True, apart=0), Case(1, 2, 33, 70, 7, segments=((20, 50),), apart=1)
+dropped = Case(1, 2, 40, 75, 30, dropout=0.3, query=20, key=21, after=9, counters=True, causal=True, apart=0)
+for bf16 in (0, 1):
+    for case in (*cases, dropped, Case(2, 1, 5, 10, 64, lengths=(0, 7), apart=0)):
+        backward(cpu.build, forward(cpu.build, case, bf16))
+    for case in (Case(1, 4, 2, 300, 20, group=4, causal=True, apart=0), Case(2, 1, 1, 130, 7, apart=0)):
+        decode(cpu.build, case, bf16, 0, 8)
+"""
 BEYOND_SHARED = """
 from tests.kernels import cpu, ladder
 edit = lambda text: text.replace("a_tile[a_y][a_x] = ", "a_tile[a_y][a_x + (a_y == TILE_M - 1)] = ")
@@ -132,7 +145,7 @@ def run(program: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # it builds a dozen kernels
-@pytest.mark.parametrize("program", [RUN_ALL, CONVOLUTIONS], ids=["all", "convolutions"])
+@pytest.mark.parametrize("program", [RUN_ALL, CONVOLUTIONS, ATTENTION], ids=["all", "convolutions", "attention"])
 def test_kernels_stay_inside(program):
     done = run(program)
     assert done.returncode == 0, done.stderr

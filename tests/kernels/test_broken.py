@@ -1,6 +1,7 @@
 """Kernels broken on purpose: each of these mistakes compiles, and must not survive the comparison."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from mpitrain.kernels.divide import divide_record
 from mpitrain.ops.cuda.launch import window_record
 from mpitrain.ops.window import Window
-from tests.kernels import cpu, gemm, ladder, softmax
-from tests.kernels.arrays import i32, launch
+from tests.kernels import cpu, formats, gemm, ladder, softmax
+from tests.kernels.arrays import NULL, f32, i32, i64, launch
 from tests.kernels.products import Case, Variant
 
 # the first test waits for all builds
@@ -66,7 +67,7 @@ HOPPER = {
     "no fence before wgmma": (WGMMA, "    wgmma_fence(sums);\n", ""),
     "first product added to what was there": (WGMMA, "step > 0 || i > 0", "i > 0"),
     "no swizzle in the descriptor": (WGMMA, "SWIZZLE_128 = 1ull << 62", "SWIZZLE_128 = 0"),
-    "tiles not aligned to the swizzle": (WGMMA, "tiles(align_to_swizzle(shared))", "tiles(shared)"),
+    "tiles not aligned to the swizzle": (WGMMA, "buffers = align_to_swizzle(shared)", "buffers = shared"),
     "a wrong stride in the descriptor": (WGMMA, "GROUP = 1024;", "GROUP = 512;"),
     "a wrong leading offset": (WGMMA, "K_CONTIGUOUS ? 1 : leading >> 4", "K_CONTIGUOUS ? 1 : leading >> 5"),
     "k advanced too little": (WGMMA, "A_STEP = A_K ? STEP_BYTES : STEP_BYTES / ELEMENT * ROW_BYTES",
@@ -155,12 +156,16 @@ def test_broken_wgmma_product_is_found(mistake):
 
 
 def check(variant, right, wrong, case, **tile):
+    """Some mistakes need an unlucky order of threads: up to 16 are tried."""
     broken = break_product(variant, right, wrong, **tile)
-    try:
-        error = gemm.run(broken, variant, case)
-    except (cpu.Launch, AssertionError):  # refused by the shim, or written outside the matrix
-        return
-    assert not error < 1e-6
+    for seed in range(case.seed, case.seed + 16):
+        try:
+            error = gemm.run(broken, variant, replace(case, seed=seed))
+        except (cpu.Launch, AssertionError):  # refused by the shim, or written outside the matrix
+            return
+        if not error < 1e-6:
+            return
+    pytest.fail(f"not found with seeds {case.seed} to {seed}")
 
 
 @pytest.mark.parametrize("mistake", RUNGS)
@@ -181,6 +186,26 @@ def test_broken_sum_is_found():
     x, out = np.ones((100, 128), np.float32), np.zeros(128, np.float32)
     launch(broken, "column_sum", x, out, i32(100), i32(128), i32(128), i32(100), i32(0), grid=1)
     assert not (out == 100).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ("store<PIECE>(slice.copy + i,", "store<PIECE>(slice.copy + (i & 4),"),
+        ("    store<PIECE>(slice.w + i, w, count, aligned);\n", ""),
+        ("apply<bf16>([](float x) { return x; }, w)", "apply<bf16>([](float x) { return x; }, g)"),
+        ("if (slice.copy) store", "if (slice.copy && slice.decays) store"),
+    ],
+)
+def test_broken_copies_of_weights_are_found(text):
+    rng = np.random.default_rng(0)
+    w, g = (rng.standard_normal(1000).astype(np.float32) for _ in range(2))
+    expected, copy = w - np.float32(0.1) * g, np.zeros(1000, np.uint16)
+    numbers = [f32(x) for x in (0.1, 1, 0, 0)]
+    arrays = w, g, NULL, NULL, copy, NULL
+    launch(cpu.build("update.cu", lambda whole: whole.replace(*text)), "sgd", *arrays, i64(1000), *numbers, i32(0))
+    right = np.allclose(w, expected) and np.array_equal(copy, formats.to_bf16(expected.astype(np.float32)))
+    assert not right
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Convolutions compiled for GPUs: registers suffice, and one turn of a main loop is products, the copies of a tile, and
 little to find their places."""
 
+import re
 from dataclasses import dataclass
 
 import pytest
 
+from mpitrain.kernels import convolution_model
 from mpitrain.kernels.convolution import KINDS
 from tests.kernels import tools
 from tests.kernels.machine_code import build
@@ -73,6 +75,18 @@ def test_by_element(kind, bf16):
     built = build("conv2d_mma.cu", "90a", macros | NARROW)
     check_resources(built.said)
     assert not built.code.count("LDL", "STL"), "local memory"
+
+
+@pytest.mark.parametrize("kind", ["forward", "dw"])
+def test_elements_are_all_on_their_way_before_one_is_stored(kind):
+    """64 of them, in bf16: else a tile would take a latency of the memory for each 16 bytes."""
+    macros = {"CONVOLUTION": KINDS.index(kind), "INPUT_BF16": 1, "ELEMENTWISE": 1}
+    code = build("conv2d_mma.cu", "90a", macros | NARROW).code
+    assert sum(code.turn("HMMA", "LD").values()) <= GROWTH * convolution_model.ELEMENTWISE_TURNS[kind]
+    moves = "".join(
+        "s" if opcode.startswith("STS") else "l" for opcode in code.opcodes if "U16" in opcode or "STS" in opcode
+    )
+    assert len(re.findall("l{64}s{8}", moves)) == 2, "in the main loop and before it"
 
 
 @pytest.mark.parametrize("kind", KINDS)

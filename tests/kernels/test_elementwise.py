@@ -112,15 +112,39 @@ def test_nan_stays(bf16):
     np.testing.assert_array_equal(elements.value(y), [np.nan, 1, 0, 0, np.inf])
 
 
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("aligned", [True, False])
+def test_conversion(bf16, n, aligned):
+    """To bf16, to nearest, and back, which changes nothing."""
+    narrow, wide = Elements(1), Elements(0)
+    x, x_value = (narrow if bf16 else wide).draw(n)
+    y = wide.room(n, aligned=aligned) if bf16 else narrow.room(n, aligned=aligned)
+    launch(cpu.build("cast_bf16.cu"), "to_fp32" if bf16 else "to_bf16", x, y, i64(n))
+    expected = x_value if bf16 else formats.from_bf16(formats.to_bf16(x))
+    np.testing.assert_array_equal(wide.value(y), expected)
+    narrow.check_guards()
+    wide.check_guards()
+
+
+def test_product_with_fp32_factors(bf16):
+    """As of dropout's masks, whose factor bf16 does not hold."""
+    elements = Elements(bf16)
+    a, a_value = elements.draw(5001)
+    out, b = elements.room(5001), (elements.rng.random(5001) > 0.1).astype(np.float32) * np.float32(1 / 0.9)
+    launch(cpu.build("elementwise.cu", ELEMENT_BF16=bf16), "multiply_fp32", a, b, out, i64(5001))
+    elements.check(out, a_value * b)
+
+
 def test_cast_rows(bf16):
-    """Rows 3 elements apart, a batch 5: cut, rounded, and filled up with zeros to 16 bytes."""
+    """Rows 3 elements apart, a batch 5: cut, rounded, and filled up with zeros to 16 bytes; from bf16, packed."""
     rows, cols, batch = 4, 13 + bf16, 2
     ld, apart = cols + 3, rows * (cols + 3) + 5
     x = np.random.default_rng(0).standard_normal(batch * apart).astype(np.float32)
     elements = Elements(1)
     y = elements.room(batch, rows, 16)
     numbers = [i64(apart), i32(ld), i32(16), i32(rows), i32(cols), i32(batch)]
-    launch(cpu.build("cast_bf16.cu"), "cast_rows", x, y, *numbers)
+    name, stored = ("pack_rows", formats.to_bf16(x)) if bf16 else ("cast_rows", x)
+    launch(cpu.build("cast_bf16.cu"), name, stored, y, *numbers)
     expected = np.zeros((batch, rows, 16))
     for i in range(batch):
         for j in range(rows):

@@ -256,6 +256,9 @@ def test_a_misaligned_vector(tmp_path):
         planted(tmp_path, "add", ("if (i < n) out[i] = a[i] + b[i]", f"if (i + 3 < n) {{ {vector}; }}")), "misaligned"
     )
     assert "16 bytes" in fault.title
+    pair = "struct Pair { float x, y; }; const Pair p = *reinterpret_cast<const Pair*>(a + i); out[i] = p.x + b[i]"
+    change = ("if (i < n) out[i] = a[i] + b[i]", f"if (i + 1 < n) {{ {pair}; }} else if (i < n) out[i] = a[i] + b[i]")
+    assert planted(tmp_path, "add", change).right  # a GPU loads it in two words
 
 
 def test_a_loop_that_does_not_end(tmp_path):

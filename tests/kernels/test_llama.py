@@ -15,9 +15,9 @@ SHAPES = [  # one dimension, as many loops as possible; or all three
 ]
 
 
-def rotary(kernels, bf16, shape_of, given, back, offset=2, seed=0):
+def rotary(kernels, bf16, shape_of, given, back, half=3, offset=2, seed=0):
     """Yield the heads that turn, among others of the same rows, and the others."""
-    n, heads, tokens, half, positions = 2, 3, 5, 3, 9
+    n, heads, tokens, positions = 2, 3, 5, 9
     elements, rng = Elements(bf16, seed), np.random.default_rng(seed)
     rows, value = elements.draw(n, tokens, heads + 2, 2 * half)
     table = rotary_table(positions, 2 * half, 10.0).astype(np.float32)
@@ -60,8 +60,10 @@ def check(results, bf16):
 @pytest.mark.parametrize("shape_of", SHAPES)
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("back", [False, True])
-def test_rotary(bf16, shape_of, given, back):
-    check(rotary(cpu.build("rotary.cu", ELEMENT_BF16=bf16), bf16, shape_of, given, back), bf16)
+@pytest.mark.parametrize("half", [3, 16])
+def test_rotary(bf16, shape_of, given, back, half):
+    """Also of heads whose halves are whole pieces."""
+    check(rotary(cpu.build("rotary.cu", ELEMENT_BF16=bf16), bf16, shape_of, given, back, half), bf16)
 
 
 def test_positions_outside_the_table_make_nan():
@@ -83,9 +85,9 @@ def test_swiglu(bf16, m, c, shape_of):
 
 MISTAKES = {
     "turned the other way": ("rotary.cu", "a * cos - b * sin", "a * cos + b * sin"),
-    "the second half by what is new": ("rotary.cu", "b * cos + a * sin", "b * cos + to_float(first[0]) * sin"),
-    "the same angle for all pairs": ("rotary.cu", "position * 2 * half + i", "position * 2 * half"),
-    "sines of another pair": ("rotary.cu", "angles[half] * sign", "angles[1] * sign"),
+    "the second half by what is new": ("rotary.cu", "b * cos + a * sin", "b * cos + b * sin"),
+    "the same angle for all pairs": ("rotary.cu", "position * 2 * half : 0) + i", "position * 2 * half : 0)"),
+    "sines of another pair": ("rotary.cu", "load<PIECE>(angles + half", "load<PIECE>(angles + 1"),
     "positions of the first sample": ("rotary.cu", "positions[(long long)n * tokens + t]", "positions[t]"),
     "no offset": ("rotary.cu", "(long long)offset + t", "t"),
     "heads of the first sample": ("rotary.cu", "n * sample_apart +", ""),
@@ -107,7 +109,10 @@ def test_mistakes_are_found(mistake):
 
     broken = cpu.build(file, put)
     runs = {
-        "rotary.cu": [lambda given=given: rotary(broken, 0, SHAPES[1], given, given) for given in (False, True)],
+        "rotary.cu": [
+            lambda given=given: rotary(broken, 0, SHAPES[1], given, given, 16 if given else 3)
+            for given in (False, True)
+        ],
         "swiglu.cu": [lambda: swiglu(broken, 0, 5, 33, SHAPES[0])],
     }
     for run in runs[file]:

@@ -82,3 +82,13 @@ def test_products_on_blackwell(name, arch):
     check_resources(built.said)
     assert (built.code.count("HMMA.16816.F32.BF16") > 0) == (name == "gemm_mma")
     assert built.code.count("FFMA") > 0
+
+
+@pytest.mark.parametrize(("arch", "compiler"), [("80", "nvcc"), ("90a", "NVRTC")])
+@pytest.mark.parametrize("bf16", [0, 1])
+def test_maps_move_16_bytes_at_once(bf16, arch, compiler):
+    """4 elements of fp32 or 8 of bf16; single ones are for the end of an array, or one that is not aligned."""
+    found = build("elementwise.cu", arch, {"ELEMENT_BF16": bf16}, compiler).kernels["add"].counts
+    wide = {name: count for name, count in found.items() if name.startswith(("LDG", "STG")) and ".128" in name}
+    assert sum(count for name, count in wide.items() if name.startswith("LDG")) == 2
+    assert sum(count for name, count in wide.items() if name.startswith("STG")) == 1

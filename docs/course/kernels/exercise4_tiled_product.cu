@@ -2,9 +2,9 @@
 // Computes: out = a b; a (m, k), b (k, n), out (m, n), row-major, fp32
 // Launch: grid (ceil(n / TILE), ceil(m / TILE)), block (TILE, TILE)
 //
-// The result is right, but each multiply-add fetches both of its factors from global memory. Walk along k in tiles: every
-// thread brings one element of a and one of b, the block waits, multiplies the tiles, and waits again. At the edges a tile
-// is filled with zeros.
+// The result is right, but each multiply-add fetches both of its factors from global memory. Walk along k in tiles:
+// every thread brings one element of a and one of b, the block waits, multiplies the tiles, and waits again. At the
+// edges a tile is filled with zeros.
 #define TILE 16
 
 extern "C" __global__ void tiled_product(const float* a, const float* b, float* out, int m, int n, int k) {

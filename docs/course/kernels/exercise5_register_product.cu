@@ -2,10 +2,10 @@
 // Computes: out = a b; a (m, k), b (k, n), out (m, n), row-major, fp32
 // Launch: grid (ceil(n / TILE), ceil(m / TILE)), block (TILE, TILE)
 //
-// A tiled product: right, and with few loads from global memory. Now two loads from shared memory serve each multiply-add.
-// Let a thread compute EACH x EACH elements: per step it loads EACH values of a and EACH of b to registers, and multiplies
-// each with each. The tiles grow: where a thread loads, and where it computes, become two questions. Which elements should
-// neighboring lanes compute, so that they read neighboring words of b?
+// A tiled product: right, and with few loads from global memory. Now two loads from shared memory serve each
+// multiply-add. Let a thread compute EACH x EACH elements: per step it loads EACH values of a and EACH of b to
+// registers, and multiplies each with each. The tiles grow: where a thread loads, and where it computes, become two
+// questions. Which elements should neighboring lanes compute, so that they read neighboring words of b?
 #define TILE 16
 
 extern "C" __global__ void register_product(const float* a, const float* b, float* out, int m, int n, int k) {

@@ -36,8 +36,9 @@ def show(options: LadderOptions) -> int:
         If the shape is none.
     """
     from ...errors import UserError
+    from ...kernels.gpu_rates import H100
     from ...kernels.ladder import RUNGS
-    from ...kernels.ladder_model import H100, METRICS, of_peak, predict
+    from ...kernels.ladder_model import METRICS, of_peak, predict
     from ...training.display.text_table import Column, print_table
     from ..terminal import make_console
 

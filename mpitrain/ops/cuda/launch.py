@@ -44,7 +44,7 @@ def run(device: Any, kernel: Kernel, num_threads: int, arguments: Sequence[Any])
 
 
 def loop(device: Any, kernel: Kernel, num_elements: int, arguments: Sequence[Any]) -> None:
-    """Launch a kernel whose threads loop over all elements, four at a time, with a limited number of blocks per SM."""
+    """Launch a kernel whose threads loop over all elements, by pieces, with a limited number of blocks per SM."""
     if num_elements:
         blocks = min(ceil_div(num_elements, 4 * THREADS), BLOCKS_PER_SM * device.num_processors)
         launch(device, kernel, Launch((blocks, 1, 1), (THREADS, 1, 1)), values(arguments))

@@ -38,13 +38,13 @@ class Parts(NamedTuple):
 def column_sum(x: Any, out: Any, accumulate: bool) -> None:
     """One launch, or two where there are many rows; CuPy's reduction of other types and layouts."""
     rows, n = x.shape
-    is_element = x.dtype == np.float32 or is_bf16(x)
-    if not is_element or out.dtype != np.float32 or (n > 1 and x.strides[1] != x.itemsize) or x.strides[0] < 0:
-        np.add(out, x.sum(axis=0, dtype=out.dtype), out=out) if accumulate else x.sum(0, out.dtype, out)
-        return
     if not x.size:
         if not accumulate:
             out.fill(0)
+        return
+    is_element = x.dtype == np.float32 or is_bf16(x)
+    if not is_element or out.dtype != np.float32 or (n > 1 and x.strides[1] != x.itemsize) or x.strides[0] < 0:
+        np.add(out, x.sum(axis=0, dtype=out.dtype), out=out) if accumulate else x.sum(0, out.dtype, out)
         return
     device: Any = device_of(x)
     parts, ld = cut_rows(rows, n, device.num_processors, piece_of(x)), x.strides[0] // x.itemsize

@@ -1,4 +1,4 @@
-// Solution of exercise 3: a tile whose rows have one word more than there are banks, so that its columns lie in all banks
+// Solution of exercise 3: the tile's rows have one word more than there are banks, so its columns lie in all banks
 // Launch: grid (ceil(cols / TILE), ceil(rows / TILE)), block (TILE, TILE)
 #define TILE 32
 
