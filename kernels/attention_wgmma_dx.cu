@@ -108,6 +108,7 @@ __device__ __forceinline__ void produce_dkv(DkvRings& rings, const Maps& maps, c
     const KeyWork work(attention, number);
     const auto see = [&](int key) { return queries_of_key(attention, work.sample, key); };
     const Blocks blocks = blocks_of_rows<QUERY_ROWS>(work.first, OWN_ROWS, attention.keys, see);
+    __syncwarp();  // no lane may be two phases of a barrier behind another
     rings.own.wait_empty();
     if (lane == 0) rings.own.fetch(maps.own, work.first, work.head, work.sample);
     rings.own.advance();

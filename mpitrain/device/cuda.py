@@ -17,8 +17,6 @@ from .clusters import max_active_clusters
 from .cpu import Device, Event, Graph, Stream, register
 from .tensor_map import Im2colMap, TensorMap, encode
 
-STATIC_SHARED_BYTES = 48 * 1024  # a kernel must request more than this before its first launch
-
 
 class CudaEvent(Event):
     """A CUDA event."""
@@ -204,7 +202,7 @@ class CudaDevice(Device):
             function = cupy.RawModule(path=path).get_function(kernel.name)
         except RuntimeError as error:  # CUDADriverError
             raise CubinError(f"{error}") from error
-        if shared_bytes > STATIC_SHARED_BYTES:
+        if shared_bytes:  # without it, 48 KB less what the kernel has of static shared memory
             function.max_dynamic_shared_size_bytes = shared_bytes
         return function
 

@@ -56,7 +56,9 @@ def _tensor_maps(
     assert made.boxes is not None
     a_box, b_box, out_box = made.boxes
     read, written = (2 if kind == "bf16" else 4 for kind in (shape.inputs, shape.outputs))
-    maps = [a.tensor_map(device, a_box, read), b.tensor_map(device, b_box, read)]
+    # where K is 0, factors have no memory and are not read; but the driver may want a place
+    factors = [each if each.address else replace(each, address=out.address // 16 * 16) for each in (a, b)]
+    maps = [each.tensor_map(device, box, read) for each, box in zip(factors, (a_box, b_box), strict=True)]
     for address in (out.address, pre):
         result = replace(out, address=address)
         used = address and made.splits == 1 and result.can_be_written(written)

@@ -18,6 +18,7 @@ from .base import ArenaShard, Optimizer
 from .clip import QueuedNorm
 
 MOST_NUMBERS = 4  # of any optimizer
+MOST_BYTES = 1 << 32  # of weights and slots, which are copied to compare a graph's bits
 EAGER = 2  # updates before a graph is captured: they take the memory and build the kernels that it needs
 
 
@@ -85,7 +86,13 @@ class QueuedUpdate:
 
     def _capture(self) -> Graph | None:
         """Do the update, and return it as a graph; None if that does something else."""
-        device, before = self._device, [array.copy() for array in self._arrays()]
+        device, needed = self._device, sum(array.nbytes for array in self._arrays())
+        if needed > min(MOST_BYTES, device.free_bytes // 2):
+            self._captures = False
+            self._note("no CUDA graph of the update: it is too large to compare")
+            self._launch()
+            return None
+        before = [array.copy() for array in self._arrays()]
         self._launch()
         expected = [device.to_host(array).tobytes() for array in self._arrays()]
         reason = "it computes something else"

@@ -28,6 +28,8 @@ from tests.gpu.session_stages import STAGES
 ROOT = Path(__file__).parents[2]
 PACKED = ROOT / "build" / "gpu"
 PACKAGES = ("tyro", "threadpoolctl", "tomli-w", "rich", "pytest", "pytest-mpi", "pytest-timeout", "mpich")
+BY_PYTHON = ("ml_dtypes",)  # compiled, with a file of its own for each Python: they go side by side
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 SPARED = ("include", "share", "lib/*_abi*", "bin/*_abi")  # of MPICH: nothing is compiled there
 COMPILED = ("numpy", "mpi4py", "cupy", "safetensors")  # what CuPy's machine has, for its own Python
 
@@ -47,14 +49,19 @@ def main() -> int:
 
 
 def pack_packages(folder: Path) -> None:
-    """Unpack the wheels of packages that any Python 3 can use."""
+    """Unpack the wheels of packages that any Python 3 can use, or that have files for each."""
     if folder.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as here:
         wheels, fresh = Path(here, "wheels"), Path(here, "packages")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*command, "--only-binary=:all:", "--dest", str(wheels), *PACKAGES], check=True)
+        command += ["--only-binary=:all:", "--dest", str(wheels)]
+        subprocess.run([*command, *PACKAGES], check=True)
+        for version in PYTHONS:
+            one = [*command, "--no-deps", "--python-version", version, *BY_PYTHON]
+            if subprocess.run(one, capture_output=True).returncode:  # an index may lack one
+                print(f"no {', '.join(BY_PYTHON)} for Python {version}")
         for wheel in sorted(wheels.glob("*.whl")):
             if wheel.name.split("-")[0] not in COMPILED:
                 with zipfile.ZipFile(wheel) as archive:
@@ -68,7 +75,7 @@ def pack_packages(folder: Path) -> None:
         for program in (fresh / "bin").iterdir():
             program.chmod(0o755)
         fresh.rename(folder)
-    print(f"packages: {', '.join(PACKAGES)}")
+    print(f"packages: {', '.join([*PACKAGES, *BY_PYTHON])}")
 
 
 def build(arch: str) -> None:

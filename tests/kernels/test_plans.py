@@ -1,14 +1,17 @@
 """Plans made in Python fit the kernels: threads, shared memory, the record that is passed."""
 
 import ctypes
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from mpitrain.kernels import convolution_plan
+from mpitrain.kernels import convolution_plan, gemm_launch
 from mpitrain.kernels.convolution import AXIS, Convolution
 from mpitrain.kernels.convolution import RECORD as CONVOLUTION
 from mpitrain.kernels.divide import FAST_DIVIDE
 from mpitrain.kernels.gemm import RECORD, SUM_COLUMNS, SUM_ROWS, SUM_THREADS, TILES, Shape, make_plan
+from mpitrain.kernels.matrices import Matrices
 from mpitrain.kernels.plan import PIECE
 from mpitrain.ops.cuda.launch import WINDOW
 from tests.kernels import cpu
@@ -85,3 +88,15 @@ def test_sum():
     made = make_plan(Shape(1, 1, 1000), TILES[0], 4).sum_launch
     assert made.block == (SUM_THREADS, 1, 1)
     assert constants("gemm_sum.cu", {}, ["WARP_ROWS", "4 * PIECE * (256 / 32)"]) == [SUM_ROWS, SUM_COLUMNS]
+
+
+def test_a_product_without_depth(monkeypatch):
+    """Factors without memory are described by another place: the driver may refuse null, and nothing is read."""
+    maps = []
+    device = SimpleNamespace(tensor_map=lambda planned: maps.append(planned) or np.zeros((), "V128"))
+    monkeypatch.setattr(gemm_launch, "launch", lambda *arguments: None)
+    shape = Shape(128, 256, 0, inputs="bf16", outputs="bf16")
+    made = make_plan(shape, next(tile for tile in TILES if tile.is_persistent), 1)
+    out = Matrices(4096 + 2, 128, 256, 256)
+    gemm_launch.launch_gemm(device, made, shape, Matrices(0, 128, 0, 8), Matrices(0, 0, 256, 256), out)
+    assert [each.address for each in maps] == [4096, 4096]

@@ -13,7 +13,7 @@ from mpitrain.comm.schedule import segments
 from mpitrain.config import Compute, Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
 from mpitrain.errors import AgreedError, UserError
-from mpitrain.optim import QueuedUpdate
+from mpitrain.optim import QueuedUpdate, queued_update
 from mpitrain.training import devices
 from mpitrain.training.build import make_loop
 from mpitrain.training.devices import use_device
@@ -339,6 +339,15 @@ def test_updates_are_queued_before_the_host_reads_sums(world, data, monkeypatch,
     assert len(queued) == len(found[0]), "a hook has a say"
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[2], expected[2])
+
+
+def test_a_large_update_is_not_captured(world, data, monkeypatch):
+    """Its weights and slots would have to be copied; the bits are the same."""
+    config = config_of(data, compute=Compute(device="cuda", cuda_graph="on"))
+    captured = run(world, config, ShimDevice())
+    monkeypatch.setattr(queued_update, "MOST_BYTES", 0)
+    found = run(world, config, ShimDevice())
+    np.testing.assert_array_equal(found[2], captured[2])
 
 
 def test_a_queued_update_leaves_out_what_is_not_finite(world, data):

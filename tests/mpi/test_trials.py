@@ -137,7 +137,7 @@ def test_parts_share_the_gpus_of_a_node(world, monkeypatch):
     monkeypatch.setattr(devices, "discover", lambda asked, node: VisibleGpus(node, ("A", "B")))
     taken = []
     monkeypatch.setattr(devices, "open_device", lambda slot, precision: taken.append(slot) or CPU)
-    monkeypatch.setattr(devices, "use_device", lambda device, world: None)
+    monkeypatch.setattr(devices, "use_device", lambda device, world, **options: None)
     devices.share_devices(Config(), world)
     try:
         with Made() as made:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
+from ...json_text import to_json
 from ...user_code import describe
 from ..on_cpu import LaunchError, Library
 from .records import Runtime
@@ -58,12 +59,13 @@ def main() -> None:
         for number, run in enumerate(job["runs"]):
             arena = Arena({name: task.shape(name, run["sizes"]) for name in task.arrays})
             where = {name: (array.ctypes.data, array.nbytes) for name, array in arena.arrays.items()}
-            print(json.dumps({"begin": number, "arrays": where}), file=results)
-            print(json.dumps({"run": number} | run_once(job, task, run, runtime, arena)), file=results)
+            print(to_json({"begin": number, "arrays": where}), file=results)
+            found = run_once(job, task, run, runtime, arena)
+            print(to_json({"run": number} | found, words=True), file=results)
     except UserError as error:
-        print(json.dumps({"refused": str(error)}), file=results)
+        print(to_json({"refused": str(error)}), file=results)
     else:
-        print(json.dumps({"end": True}), file=results)
+        print(to_json({"end": True}), file=results)
 
 
 def run_once(

@@ -55,4 +55,4 @@ def compare_all(
         launch(device, kernel, plan, [*arrays.values(), *numbers])
         wrong = compare(task, inputs, {name: device.to_host(arrays[name]) for name in task.outputs})
         index = "".join(f"[{i}]" for i in wrong["first"]) if wrong else ""
-        yield sizes, f"{wrong['array']}{index} is {wrong['found']}, not {wrong['wanted']:.6g}" if wrong else ""
+        yield sizes, f"{wrong['array']}{index} is {wrong['found']}, not {float(wrong['wanted']):.6g}" if wrong else ""

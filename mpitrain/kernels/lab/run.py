@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...json_text import to_json
 from .build import build
 from .source import Entry, Source
 from .symbols import Symbol, lines_of, shared_arrays
@@ -120,7 +121,7 @@ def _lines_of_child(job: Mapping[str, Any], seconds: int) -> Iterator[str]:
     try:
         assert child.stdin is not None
         with os.fdopen(ours) as results:
-            child.stdin.write(json.dumps(job) + "\n")
+            child.stdin.write(to_json(job) + "\n")
             child.stdin.close()
             lines = results.readlines()
         code = child.wait(seconds + GRACE)

@@ -45,7 +45,7 @@ def wrong_words(report: Report) -> str:
     never = f", {wrong['unwritten']:,} of them never written" if wrong["unwritten"] else ""
     return (
         f"wrong results in {report.num_wrong} of {len(report.runs)} launches; with {sizes_words(run['sizes'])}: "
-        f"{wrong['array']}{index} is {wrong['found']}, not {wrong['wanted']:.6g}; wrong elements: "
+        f"{wrong['array']}{index} is {wrong['found']}, not {float(wrong['wanted']):.6g}; wrong elements: "
         f"{wrong['count']:,} of {wrong['of']:,}{never}"
     )
 
