@@ -99,13 +99,22 @@ def test_what_bf16_makes_constant_has_no_variance(arch, monkeypatch):
     np.testing.assert_allclose(kept[1], 1 / np.sqrt(EPS), rtol=1e-5)
 
 
-def test_slabs_of_wgmma_are_too_small(monkeypatch):
+@pytest.mark.parametrize(
+    ("window", "kernel"), [(Window((3, 3), padding=(1, 1)), "conv2d_wgmma"), (Window((1, 1)), "gemm_")], ids=str
+)
+def test_without_moments_the_convolution_is_what_it_is_alone(window, kernel, monkeypatch):
+    """Slabs of wgmma are too small, and products of matrices have none: nothing is converted to fp32 for that."""
     monkeypatch.setattr(convolution_plan, "choose_convolution", lambda *given: (wgmma_first(*given)[0], 1))
     device = ShimDevice("sm_90a", num_processors=3)
     device.precision = "bf16"
-    _, moments, _ = convolve(device, Window((3, 3), padding=(1, 1)), (64, 24), 3)
+    _, moments, _ = convolve(device, window, (64, 24), 3)
     assert moments is None
-    assert device.launches["conv2d_wgmma"] == device.launches["batchnorm_moments"] == 1
+    assert sum(count for name, count in device.launches.items() if name.startswith(kernel)) == 1
+    assert device.launches["batchnorm_moments"] == 1
+    assert set(device.launches) - {"to_bf16", "cast_rows"} <= {
+        *(name for name in device.launches if name.startswith(kernel)),
+        *("batchnorm_moments", "batchnorm_statistics", "batchnorm_apply"),
+    }
 
 
 @pytest.mark.parametrize("window", [{"padding": 1}, {"padding": 1, "groups": 2}], ids=str)
@@ -147,7 +156,7 @@ def test_launches_of_a_step(device, monkeypatch):
     with_moments = counts["launches"]
     assert with_moments["batchnorm_statistics"] == 9
     assert not with_moments["batchnorm_moments"]
-    monkeypatch.setattr(OPS["conv2d_moments"], "_cuda", lambda *arguments: False)
+    monkeypatch.setattr(convolutions, "LEAST_SLAB", 1000)
     other = Job("resnet8", device)
     with device.counted() as counts:
         np.testing.assert_allclose(losses, [other.step()], rtol=1e-5)

@@ -53,25 +53,29 @@ def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
 
 @ops.conv2d_moments.cuda
 def conv2d_moments(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan, keep: Keep) -> Any:
-    """The launch of ``conv2d``, whose epilogue has y in registers, and one that merges moments where they are many."""
+    """The launch of ``conv2d``, whose epilogue has y in registers, and one that merges moments where they are many.
+
+    Where that does not pay or is not covered, ``conv2d`` runs: the NumPy function would have fp32 copies of bf16.
+    """
     if is_bf16(y):
         x = bf16_of(x, "images")
-    columns = columns_of(plan)
-    if not y.size or not IMPLICIT or depthwise.covers(plan, w, x, y) or (columns.is_direct and _by_copy_engine(y)):
-        return False
-    planned = _planned("forward", x, w, y, x.shape, w, plan, b, moments=True)
+    planned = None
+    if y.size and IMPLICIT and not depthwise.covers(plan, w, x, y) and not _multiplies(plan, y):
+        planned = _planned("forward", x, w, y, x.shape, w, plan, b, moments=True)
     if planned is None or planned.made.slab < LEAST_SLAB:
-        return False
+        ops.conv2d(x, w, b, y, plan)
+        return None
     slab = planned.made.slab
     slabs = slabs_memory(y, slab, keep)
     _launch(planned, y, b, column_sums=int(slabs.data.ptr))
     return merged_slabs(slabs, y.size // y.shape[3], slab, keep)
 
 
-def _by_copy_engine(y: Any) -> bool:
-    """Return whether a product of matrices may be faster than the same convolution: by gemm_wgmma, without moments."""
+def _multiplies(plan: ops.Conv2dPlan, y: Any) -> bool:
+    """Return whether this is a product of matrices that gemm_wgmma takes, which writes no moments."""
     device: Any = device_of(y)
-    return bool(device.arch == "sm_90a" and (is_bf16(y) or device.precision != "fp32"))
+    by_wgmma = device.arch == "sm_90a" and (is_bf16(y) or device.precision != "fp32")
+    return bool(by_wgmma and columns_of(plan).is_direct)
 
 
 @ops.conv2d_dw.cuda
