@@ -3,7 +3,8 @@
 //     (5, channels) float: mean, r, offset, scale, shift; slopes (3, channels) float: a, b, c; total (1 + 2 channels,)
 //     and gradients (2, channels) double: the sums over ranks; w, b, dw, db, running (channels,) float
 // Launch: moments, sums: grid (ceil(channels / 128), parts), block 256, parts = ceil(rows / rows_per_part);
-//     merge_slabs: the same, of slabs of rows; statistics, merge, prepare, gradients, slopes: grid ceil(channels / 8), block 256: one warp per channel;
+//     merge_slabs: the same, of slabs of rows;
+//     statistics, merge, prepare, gradients, slopes: grid ceil(channels / 8), block 256: one warp per channel;
 //     apply, dx, evaluate: across: pieces of 16 bytes of a period, down: periods; see Periods
 // Roofline: forward two reads and a write, backward four reads and a write, with ReLU or without; memory-bound.
 // Oracle: ops/batchnorm.py. Source: Ioffe and Szegedy 2015, arXiv 1502.03167; Welford 1962, Technometrics 4; Chan et
@@ -12,8 +13,9 @@
 // Mean and squared differences are kept together and merged, from threads to parts in float, from parts to channels in
 // double: x is read once, and a large mean costs no precision. `offset` is the center of x, this rank's mean as a
 // float, minus the mean of all ranks. With one rank, statistics does the work of merge and prepare, and slopes_of_sums
-// that of gradients and slopes: three launches forward, three backward. Where the product that writes x leaves moments of
-// slabs of rows (COLUMN_MOMENTS of common/epilogue.cuh), merge_slabs takes the place of moments: x is not read for them.
+// that of gradients and slopes: three launches forward, three backward. Where the product that writes x leaves moments
+// of slabs of rows (COLUMN_MOMENTS of common/epilogue.cuh), merge_slabs takes the place of moments: x is not read for
+// them.
 #include "common/activations.cuh"
 #include "common/columns.cuh"
 #include "common/reduce.cuh"
