@@ -21,7 +21,9 @@ def main() -> int:
     argv = [*sys.argv[1:], "--size", "40"]
     options = parse_options(BenchOptions, argv, command="kernel bench", description=DESCRIPTION, speaks=True)
     with pytest.MonkeyPatch.context() as patch:
-        return measure(options, ShimDevice("sm_75"), open_cublas(patch), FLUSH_BYTES, lambda kernels, arch: None, SMALL)
+        return measure(
+            options, ShimDevice("sm_75"), open_cublas(patch), FLUSH_BYTES, lambda kernels, arch: None, SMALL, ()
+        )
 
 
 if __name__ == "__main__":

@@ -277,13 +277,13 @@ SOFTMAX = {
     "a sum that does not follow the maximum": (1, "    sum *= expf(largest - next);\n", ""),
     "lanes that do not follow the maximum": (
         1,
-        "row_sum(sum * expf(largest - of_row), sum_of)",
-        "row_sum(sum, sum_of)",
+        "sum(sum * expf(largest - of_row), sum_of)",
+        "sum(sum, sum_of)",
     ),
     "no barrier between the warps of a row": (
         8,
-        "    __syncthreads();\n    x = parts[0];\n    for (int i = 1; i < WARPS; i++) x += ",
-        "    x = parts[0];\n    for (int i = 1; i < WARPS; i++) x += ",
+        "      __syncthreads();\n      x = parts[0];",
+        "      x = parts[0];",
     ),
     "the same shared memory for both": (8, "of_row), sum_of)", "of_row), largest_of)"),
     "the next key seen": (1, "own + 1) : scores.keys", "own + 2) : scores.keys"),
