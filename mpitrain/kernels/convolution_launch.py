@@ -1,6 +1,5 @@
 """Launches of planned convolutions: the record that every kernel takes."""
 
-import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +8,8 @@ import numpy as np
 from ..device import join_maps
 from .convolution import Convolution, record_of
 from .convolution_plan import ConvolutionPlan
-from .gemm import RECORD
+from .gemm import PACKED, RECORD
 from .launch import launch
-
-_PACK = struct.Struct("8Q4q10i2f")
-assert _PACK.size == RECORD.itemsize, "the fields of RECORD"
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ def gemm_record(made: ConvolutionPlan, conv: Convolution, number: int, operands:
     """Return struct Gemm of launch ``number``."""
     shape, each = made.shape(conv, number), operands
     out_ld = conv.width * conv.groups
-    return _PACK.pack(
+    return PACKED.pack(
         *(each.a, each.b, each.c or each.out, each.bias, each.out, 0, each.column_sums, each.partials),
         *(conv.depth, conv.num_outputs // conv.groups, conv.width, conv.width),
         *(0, conv.num_outputs, out_ld, out_ld),

@@ -1,19 +1,15 @@
 """Launches of planned products: the record that every gemm kernel takes, after tensor maps for some."""
 
-import struct
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from .gemm import RECORD, GemmPlan, Shape
+from .gemm import PACKED, RECORD, GemmPlan, Shape
 from .launch import launch
 from .matrices import Matrices
 from .plan import ceil_div
 from .round_tf32 import round_factors, rounds
-
-_PACK = struct.Struct("8Q4q10i2f")
-assert _PACK.size == RECORD.itemsize, "the fields of RECORD"
 
 
 def launch_gemm(
@@ -35,7 +31,7 @@ def launch_gemm(
     """Launch the plan ``made`` of ``shape``: out = epilogue(alpha A B + beta out + bias), with arrays as addresses."""
     if rounds(made, shape):
         a, b = round_factors(device, shape, a, b, rounded)
-    record = _PACK.pack(
+    record = PACKED.pack(
         *(a.address, b.address, out.address, bias, out.address, pre, column_sums, partials),
         *(a.apart, b.apart, out.apart, out.apart),
         *(a.ld, b.ld, out.ld, out.ld),

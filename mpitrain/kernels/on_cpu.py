@@ -1,7 +1,7 @@
 """Kernels on the CPU: a CUDA source built by g++ over the shim of ``sources/shim``, and launched from Python.
 
     builder = Builder(folder)
-    library = Library(builder.library("gemm_simt.cu", text, [SOURCES], {"TRANSPOSE_A": 1}))
+    library = Library(builder.build_library("gemm_simt.cu", text, [SOURCES], {"TRANSPOSE_A": 1}))
     library.launch("gemm_simt", grid=(4, 1, 1), block=(256, 1, 1), arguments=[...], seed=1)
 
 Libraries are kept in a folder, named by a hash of everything that they were made from.
@@ -54,7 +54,7 @@ class Builder:
     def __init__(self, folder: Path, flags: Sequence[str] = ()):
         self.folder, self._flags = folder, tuple(flags)
 
-    def library(
+    def build_library(
         self,
         name: str,
         text: str,

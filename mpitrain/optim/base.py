@@ -151,7 +151,7 @@ class Optimizer(ABC):
 
         The first is to be multiplied by the scale of the gradients. A rule without such a path has none.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no path that reads numbers of a step")
+        raise NotImplementedError(f"{type(self).__name__} has no such path")  # nobody asks where ``is_queued`` is false
 
     @abstractmethod
     def update(self, block: Block, lr: float, scale: float) -> None:

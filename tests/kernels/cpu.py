@@ -112,7 +112,7 @@ def with_headers(text: str, known: set[str] | None = None) -> str:
 @functools.cache
 def _library(name: str, text: str, folder: Path, macros: tuple[tuple[str, int], ...], as_is: bool) -> Path:
     warnings = WARNINGS if as_is else ["-w"]
-    return BUILDER.library(name, text, [folder, KERNELS], dict(macros), warnings)
+    return BUILDER.build_library(name, text, [folder, KERNELS], dict(macros), warnings)
 
 
 def build_ahead(jobs: Sequence[Callable[[], object]]) -> None:
