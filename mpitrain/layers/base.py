@@ -67,6 +67,10 @@ class Layer(ABC):
         """
         yield name, self
 
+    def ending(self) -> "Layer | None":
+        """Return the layer that writes y, if that can end a residual block (``layers/tail.py``); None by default."""
+        return None
+
     def joined(self, above: "Layer") -> "Layer | None":
         """Return a layer that runs this one and ``above``, which takes its y, in a better way; None by default."""
         return None

@@ -66,6 +66,11 @@ class Sequential(Layer):
             layer.ask_dx(needed)
             needed = needed or layer.trains
 
+    def ending(self) -> Layer | None:
+        """Return that of the last step of the plan."""
+        plain = self._plan.fuse and type(self).forward is Sequential.forward
+        return self._plan.steps[-1].layer.ending() if plain and len(self) else None
+
     def replace(self, name: str, layer: Layer) -> None:
         """Put another layer in the place of the one of that name."""
         plan = self._plan

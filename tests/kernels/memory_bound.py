@@ -55,7 +55,7 @@ CASES = [
     Case("layernorm", "layernorm_backward", NORM, ((5, 1, 8),), 8, 8, 41, 96, "dx + residual, dw, db", loads=3),
     Case("rmsnorm", "rmsnorm_forward", NORM, ((4, 2, 8),), 8, 8, 38, 96, "s = x + residual, y", True, loads=2),
     Case("rmsnorm", "rmsnorm_backward", NORM, ((5, 1, 8),), 8, 8, 33, 96, "dx + residual, dw", loads=3),
-    Case("batchnorm", "batchnorm_moments", BF16, ((4, 0, 32),), 2, 2, 7.6),
+    Case("batchnorm_moments", "batchnorm_moments", BF16, ((4, 0, 32),), 2, 2, 7.6),
     Case("batchnorm", "batchnorm_apply", BF16, ((2, 2, 16),), 4, 4, 10.2, note="with ReLU"),
     Case("batchnorm", "batchnorm_sums", BF16, ((4, 0, 16),), 4, 4, 6.8),
     Case("batchnorm", "batchnorm_dx", BF16, ((4, 2, 16),), 6, 6, 18.7, note="ReLU from x"),
