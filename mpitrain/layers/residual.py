@@ -26,7 +26,7 @@ class Residual(Layer):
     Notes
     -----
     Where the body ends in a batch normalization or a convolution, that layer computes the sum and the ReLU as it writes
-    its result (``Layer.ending``); the shortcut runs first.
+    its result (``Layer.ending``); the shortcut runs right before it.
 
     dx is the sum of both branches' dx; each gets its own copy of dy, since a backward may overwrite it. A batch
     normalization at the end leaves the gradient of the sum in dy, which the shortcut gets afterwards.
@@ -42,8 +42,9 @@ class Residual(Layer):
         if ending is None:
             y = self._sum(self.body.forward(x, ctx), self._shortcut(x, ctx), ctx)
         else:
+            z = self.body.up_to_ending(x, ctx)
             hand_over(ending, Tail(self._shortcut(x, ctx), self._ends_in_relu), ctx)
-            y = self.body.forward(x, ctx)
+            y = ending.forward(z, ctx)
         ctx[self] = y, isinstance(ending, BatchNorm2d)
         if self._ends_in_relu or self.activation is None:
             return y

@@ -1,7 +1,7 @@
 """The end of a residual block, y = f(z + residual), computed by the layer that writes z, in the same pass.
 
-``Residual`` hands the other term over to the layer that ends its body (``Layer.ending``) right before the body's
-forward. A layer that has an ending takes it there.
+``Residual`` hands the other term over to the layer that ends its body (``Layer.ending``) right before the forward of
+that layer, which takes it there.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from .base import Layer
 
 
 class Tail(NamedTuple):
-    """What a layer does to its result z: y = z + residual, or with ``relu`` the maximum of that and 0."""
+    """The rest of a residual block, after a result z: y = z + residual, or with ``relu`` the maximum of that and 0."""
 
     residual: np.ndarray
     relu: bool

@@ -68,6 +68,9 @@ FUSED = [
     Case(replace(STRIDED, groups=2, channels=8, num_outputs=16), bias=True, sums=True, beta=0.5),
     Case(replace(STRIDED, kind="dx"), beta=1.0),
     Case(replace(LARGE, kind="dx"), beta=1.0, part=192, sums=True),
+    Case(replace(LARGE, kind="dx", epilogue="relu_gradient"), sums=True),
+    Case(replace(LARGE, kind="dx", epilogue="relu_gradient"), sums=True, part=192, beta=1.0),
+    Case(replace(STRIDED, kind="dx", epilogue="relu_gradient")),
 ]
 
 
