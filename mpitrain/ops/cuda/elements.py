@@ -62,13 +62,13 @@ def bf16_of(weights: Any, name: str) -> Any:
     Parameters
     ----------
     weights : array
-        C-contiguous.
+        The copy is read where they are C-contiguous.
     name : str
         Of the working memory, which is valid until the calling op returns.
     """
     if is_bf16(weights):
         return weights
-    copy = device_of(weights).weight_copies.find(weights)
+    copy = device_of(weights).weight_copies.find(weights) if weights.flags.c_contiguous else None
     if copy is not None:
         return copy.view_of(weights)
     rounded = workspace(weights, f"bf16 {name}", weights.shape, bfloat16())
