@@ -15,7 +15,7 @@ from ...kernels.kernel import Kernel, kernel
 from ..convert import convert
 from ..workspace import workspace
 
-__all__ = ["ElementKernel", "bf16_of", "element_kernel", "elements_fit", "is_bf16", "macros_of"]
+__all__ = ["ElementKernel", "bf16_of", "element_kernel", "elements_fit", "in_layout_of", "is_bf16", "macros_of"]
 
 
 def macros_of(array: Any, macro: str = "ELEMENT_BF16") -> dict[str, int]:
@@ -52,6 +52,17 @@ def elements_fit(*arrays: Any) -> bool:
     if not (dtype == np.float32 or is_bf16(arrays[0])):
         return False
     return all(a.dtype == dtype and a.flags.c_contiguous for a in arrays)
+
+
+def in_layout_of(out: Any, x: Any) -> Any:
+    """Return ``x`` where it has the type and the layout of ``out``, C-contiguous; else ``out``, with ``x`` written there.
+
+    A kernel that writes ``out`` for each element of x may read what is returned.
+    """
+    if elements_fit(x, out):
+        return x
+    np.copyto(out, x, casting="same_kind")
+    return out
 
 
 def bf16_of(weights: Any, name: str) -> Any:
