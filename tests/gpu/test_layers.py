@@ -126,7 +126,7 @@ def test_squared_error(device, shape):
 @pytest.mark.parametrize("loss", [MSE, SoftmaxCrossEntropy])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_outputs_in_another_layout_or_type(device, loss, precision):
-    """A layer of one's own may return a part of an array, or fp32 where activations are bf16: nothing else is touched."""
+    """As a layer of one's own may return them: a part of an array, or fp32 where activations are bf16."""
     device.precision = precision
     rng = np.random.default_rng(0)
     whole = device.from_host(rng.standard_normal((6, 9)).astype(np.float32))

@@ -15,7 +15,25 @@ from ...kernels.kernel import Kernel, kernel
 from ..convert import convert
 from ..workspace import workspace
 
-__all__ = ["ElementKernel", "bf16_of", "element_kernel", "elements_fit", "in_layout_of", "is_bf16", "macros_of"]
+__all__ = [
+    "ElementKernel",
+    "bf16_of",
+    "element_kernel",
+    "elements_fit",
+    "fitting",
+    "in_layout_of",
+    "is_bf16",
+    "macros_of",
+]
+    "ElementKernel",
+    "bf16_of",
+    "element_kernel",
+    "elements_fit",
+    "fitting",
+    "in_layout_of",
+    "is_bf16",
+    "macros_of",
+]
 
 
 def macros_of(array: Any, macro: str = "ELEMENT_BF16") -> dict[str, int]:
@@ -55,7 +73,7 @@ def elements_fit(*arrays: Any) -> bool:
 
 
 def in_layout_of(out: Any, x: Any) -> Any:
-    """Return ``x`` where it has the type and the layout of ``out``, C-contiguous; else ``out``, with ``x`` written there.
+    """Return ``x`` where it has the type and layout of ``out``, C-contiguous; else ``out``, with ``x`` written there.
 
     A kernel that writes ``out`` for each element of x may read what is returned.
     """
@@ -63,6 +81,15 @@ def in_layout_of(out: Any, x: Any) -> Any:
         return x
     np.copyto(out, x, casting="same_kind")
     return out
+
+
+def fitting(x: Any, like: Any, name: str) -> Any:
+    """Return ``x`` where it has the type and layout of ``like``, C-contiguous; else a copy that has them.
+
+    A layer of one's own may return fp32 where activations are bf16. The copy lies in the working memory ``name``, which
+    is valid until the calling op returns.
+    """
+    return x if elements_fit(x, like) else in_layout_of(workspace(like, name, x.shape), x)
 
 
 def bf16_of(weights: Any, name: str) -> Any:
