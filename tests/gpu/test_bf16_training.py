@@ -227,3 +227,4 @@ def test_generation(device):
         expected, found = (each(tokens).copy() for each in predict)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, atol=2**-6 * np.abs(expected).max())
+        assert np.any(found.astype(bfloat16()) != found), "logits were rounded"
