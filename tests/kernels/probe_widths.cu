@@ -1,6 +1,6 @@
 // wgmma of every width, a kernel each, for test_compile.py: its instructions must be there, and its sums in registers.
 // Arch: sm_90a
-#include "common/wgmma.cuh"
+#include "common/ptx/wgmma.cuh"
 
 template <int GROUPS>
 __device__ __forceinline__ void products(unsigned long long a, unsigned long long b, unsigned row, float* out) {

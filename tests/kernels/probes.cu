@@ -1,12 +1,12 @@
 // Small kernels for test_shim.py and test_divide.py: right ones that show what the shim does, and wrong ones that it
 // must refuse.
 // Arch: sm_80
-#include "common/async_copy.cuh"
 #include "common/divide.cuh"
-#include "common/exp2.cuh"
-#include "common/fragments.cuh"
-#include "common/ldmatrix.cuh"
-#include "common/mma.cuh"
+#include "common/ptx/async_copy.cuh"
+#include "common/ptx/exp2.cuh"
+#include "common/ptx/ldmatrix.cuh"
+#include "common/ptx/mma.cuh"
+#include "products/fragments.cuh"
 
 extern "C" __global__ void warp_sum(const float* x, float* out) {
   float sum = x[threadIdx.x];

@@ -1,14 +1,14 @@
 // Small kernels for test_shim_hopper.py: right ones that show what the shim does, and wrong ones that it must refuse.
 // Arch: sm_90a
-#include "common/async_copy.cuh"
-#include "common/cluster.cuh"
-#include "common/ldmatrix.cuh"
-#include "common/mbarrier.cuh"
-#include "common/named_barrier.cuh"
 #include "common/numbers.cuh"
-#include "common/stmatrix.cuh"
-#include "common/tensor_copy.cuh"
-#include "common/wgmma.cuh"
+#include "common/ptx/async_copy.cuh"
+#include "common/ptx/cluster.cuh"
+#include "common/ptx/ldmatrix.cuh"
+#include "common/ptx/mbarrier.cuh"
+#include "common/ptx/named_barrier.cuh"
+#include "common/ptx/stmatrix.cuh"
+#include "common/ptx/tensor_copy.cuh"
+#include "common/ptx/wgmma.cuh"
 
 __device__ __forceinline__ void init(Barrier* barrier, int count) {
   if (threadIdx.x == 0) {

@@ -14,7 +14,7 @@ RUN_ALL = """
 from tests.kernels import attention, attention_hopper, codecs, cpu, gemm, ladder, softmax
 from tests.kernels.products import Case, Variant
 for name in ("gemm_02_coalesced", "gemm_05_2d_tile", "gemm_07_warp_tile"):
-    ladder.run(cpu.build(f"ladder/{name}.cu"), name, 70, 67, 21, seed=1)
+    ladder.run(cpu.build(f"{name}.cu"), name, 70, 67, 21, seed=1)
 SIMT, TF32 = Variant("gemm_simt", 0, 1, "none"), Variant("gemm_mma", 1, 0, "none", "tf32")
 for variant in (SIMT, TF32, Variant("gemm_mma", 0, 1, "none", "bf16")):
     for pad in (3, 8):
@@ -123,12 +123,12 @@ for bf16 in (0, 1):
 BEYOND_SHARED = """
 from tests.kernels import cpu, ladder
 edit = lambda text: text.replace("a_tile[a_y][a_x] = ", "a_tile[a_y][a_x + (a_y == TILE_M - 1)] = ")
-ladder.run(cpu.build("ladder/gemm_04_1d_tile.cu", edit), "gemm_04_1d_tile", 70, 67, 21, seed=1)
+ladder.run(cpu.build("gemm_04_1d_tile.cu", edit), "gemm_04_1d_tile", 70, 67, 21, seed=1)
 """
 BEYOND_GLOBAL = """
 from tests.kernels import cpu, ladder
 edit = lambda text: text.replace("row < m && col < n) out", "row <= m && col < n) out")
-ladder.run(cpu.build("ladder/gemm_03_shared.cu", edit), "gemm_03_shared", 70, 67, 21, seed=1)
+ladder.run(cpu.build("gemm_03_shared.cu", edit), "gemm_03_shared", 70, 67, 21, seed=1)
 """
 
 

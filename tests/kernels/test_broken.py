@@ -134,7 +134,7 @@ def break_product(variant, right, wrong, **tile):
 
 
 def break_rung(name, right, wrong):
-    return cpu.build(f"ladder/{name}.cu", lambda text: text.replace(right, wrong))
+    return cpu.build(f"{name}.cu", lambda text: text.replace(right, wrong))
 
 
 @pytest.mark.parametrize("mistake", PRODUCTS)

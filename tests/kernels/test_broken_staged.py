@@ -87,7 +87,7 @@ def test_mistakes_are_found(mistake):
 
 
 def test_a_copy_to_a_buffer_of_the_tile_before_is_found():
-    """Where the tile before lies at the edge, its sums went through the buffer that pre is fetched to."""
+    """The sums of a tile at the edge go through the buffer to which pre of the next one is fetched."""
     variant, case = Variant("gemm_wgmma", 0, 1, "gelu_gradient", "bf16", "bf16", tile=tile(64, 128, 3, 2, 1)), EDGE
     assert gemm.run(cpu.build("gemm_wgmma.cu", **variant.macros), variant, case) < TOLERANCE["bf16"]
     fence = "    fence_async(buffers, CHUNK_BYTES);  // a copy may write there next\n"

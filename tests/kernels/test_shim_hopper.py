@@ -321,7 +321,7 @@ def test_a_store_is_in_memory_after_the_launch(probes):
 
 @pytest.mark.shim
 def test_each_writer_fences(probes):
-    """What another lane has written is not seen after the fence of one: from the second time at the same place on."""
+    """The fence of one lane is not one for the others: at the second box from the same place, and all later ones."""
     for fencing in (32, 1):
         buffer, record = images(np.uint16)
         launch(probes, "store_boxes", record, 2048, 3, fencing, threads=32, memory=[buffer.values])
