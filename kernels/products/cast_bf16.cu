@@ -3,7 +3,7 @@
 //     multiple of 8 and at least cols: the gap is filled with zeros
 // Launch: to_bf16, to_fp32: block 256, any grid; the others: across: pieces of 4 elements of a row of y; down: rows; layers: the batch (common/elements.cuh)
 // Roofline: 4 bytes read, 2 written for each element (to_fp32 2 and 4, pack_rows 2 and 2); memory-bound.
-// Oracles: ops/convert.py; numbers of tests/kernels/gemm.py.
+// Oracles: ops/convert.py; numbers of tests/kernels/products/gemm.py.
 #include "products/rows.cuh"
 
 extern "C" __global__ void cast_rows(const float* x, bf16* y, long long x_batch, int x_ld, int y_ld, int rows, int cols,

@@ -17,7 +17,8 @@ from mpitrain.device import Im2colMap, TensorMap, join_maps
 from mpitrain.kernels.kernel import kernel, text_of
 from mpitrain.kernels.launch import launch
 from mpitrain.kernels.plan import Launch
-from tests.kernels import cpu, gemm
+from tests.kernels import cpu
+from tests.kernels.products import gemm
 
 ALIGNMENT = 1024  # what addresses are equal to, modulo this, on both sides
 

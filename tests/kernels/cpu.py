@@ -22,7 +22,7 @@ from mpitrain.kernels.on_cpu import COMPILER as COMPILER
 from mpitrain.kernels.on_cpu import WARNINGS, Builder, LaunchError, Library
 
 ROOT = Path(__file__).parents[2]
-KERNELS = SOURCES
+KERNELS, PROBES = SOURCES, Path(__file__).parent / "shim"
 BUILT = ROOT / "build" / "kernels"
 Launch = LaunchError
 BOUNDS = [

@@ -9,10 +9,12 @@ import pytest
 from mpitrain.kernels.divide import divide_record
 from mpitrain.ops.cuda.launch import window_record
 from mpitrain.ops.window import Window
-from tests.kernels import cpu, formats, gemm, ladder, softmax
+from tests.kernels import cpu, formats
 from tests.kernels.arrays import NULL, f32, i32, i64, launch
-from tests.kernels.moments import merge_slabs
-from tests.kernels.products import Case, Variant
+from tests.kernels.products import gemm, ladder
+from tests.kernels.products.cases import Case, Variant
+from tests.kernels.reductions import softmax
+from tests.kernels.reductions.moments import merge_slabs
 
 # the first test waits for all builds
 pytestmark = [cpu.needs_gxx, pytest.mark.slow, pytest.mark.timeout(900)]

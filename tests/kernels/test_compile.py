@@ -9,9 +9,10 @@ import pytest
 from mpitrain.kernels import nvrtc
 from mpitrain.kernels.kernel import kernel, sources, text_of
 from mpitrain.kernels.ladder_model import CODE
-from tests.kernels import cpu, ladder, tools
+from tests.kernels import cpu, tools
 from tests.kernels.machine_code import Built, build
-from tests.kernels.products import EPILOGUES, Variant
+from tests.kernels.products import ladder
+from tests.kernels.products.cases import EPILOGUES, Variant
 
 pytestmark = pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU")
 BOTH = "nvcc", "NVRTC"
@@ -239,7 +240,7 @@ def test_remarks_on_wgmma_are_noticed(compiler, remark):
 @by_both
 def test_every_width_of_wgmma(compiler):
     """In bf16, in tf32 and with A from registers."""
-    text = (cpu.Path(__file__).parent / "probe_widths.cu").read_text()
+    text = (cpu.PROBES / "probe_widths.cu").read_text()
     built = build("gemm_wgmma.cu", "90a", {}, compiler, lambda _: text)
     check_resources(built.said)
     for columns in range(8, 257, 8):

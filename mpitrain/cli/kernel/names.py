@@ -60,7 +60,7 @@ def show_ops() -> int:
 
 def oracle_test(path: str) -> str:
     """Return the test that compares all ops of a path with their NumPy functions (``tests/op_cases.py``)."""
-    return f"tests/{'unit' if path == 'cpu' else 'gpu'}/test_op_paths.py::test_{path}_path"
+    return f"tests/{'unit' if path == 'cpu' else 'gpu/ops'}/test_op_paths.py::test_{path}_path"
 
 
 def _cell(name: str, path: str, there: bool) -> str:
