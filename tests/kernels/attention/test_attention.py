@@ -5,8 +5,8 @@ import pytest
 
 from mpitrain.ops import OPS
 from tests.kernels import cpu
-from tests.kernels.attention import hopper
 from tests.kernels.arrays import Elements
+from tests.kernels.attention import hopper
 from tests.kernels.attention.cases import Case, backward, decode, forward
 
 pytestmark = cpu.needs_gxx
