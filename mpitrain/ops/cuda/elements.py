@@ -25,15 +25,6 @@ __all__ = [
     "is_bf16",
     "macros_of",
 ]
-    "ElementKernel",
-    "bf16_of",
-    "element_kernel",
-    "elements_fit",
-    "fitting",
-    "in_layout_of",
-    "is_bf16",
-    "macros_of",
-]
 
 
 def macros_of(array: Any, macro: str = "ELEMENT_BF16") -> dict[str, int]:
