@@ -10,7 +10,7 @@ from ...kernels.launch import launch
 from ...kernels.plan import THREADS, Launch, ceil_div, shared_bytes_limit
 from .. import softmax_cross_entropy as ops
 from ..workspace import workspace
-from .elements import element_kernel, in_layout_of
+from .elements import element_kernel, elements_fit, in_layout_of
 from .launch import values
 from .reduce import column_sum
 
@@ -37,6 +37,8 @@ def cross_entropy(
 
     A target outside of [0, K) makes the loss NaN, which is diagnosed when the sums of the step are read.
     """
+    if not elements_fit(dlogits):
+        return False
     rows, totals = sums[: len(logits)], sums[len(logits)]
     logits = in_layout_of(dlogits, logits)
     _launch(logits, targets, smoothing, ignore_index, class_weights, rows, dlogits)

@@ -44,7 +44,7 @@ def run(device, arrays, plan, activations=np.float32, accumulate=False):
 
 
 @pytest.mark.parametrize("activations", ["fp32", "bf16"])
-@pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
+@pytest.mark.parametrize("case", CASES[:-1], ids=range(len(CASES) - 1))  # the last one is depthwise
 def test_as_by_columns(monkeypatch, case, activations):
     """The reference, in whose products columns lie in memory, is still there and gives the same."""
     arrays, plan = draw(case)
