@@ -152,11 +152,11 @@ attention_decode(const Attention<Element> attention, float* partials, int parts,
       sum += weight * sums[j][i];
       y += weight * results[j][i][number];
     }
-    y = sum > 0 ? y / sum : 0;
+    y = sum == 0 ? 0 : y / sum;  // NaN stays
     if (first_row + i >= rows || number >= size) continue;
     const RowPlace place(attention, kv_head, first_row + i);
     const long long statistic = statistics_of(attention, sample, place.head) + place.query;
-    const float logarithm = sum > 0 ? most * LN_2 + logf(sum) : minus_infinity();
+    const float logarithm = sum == 0 ? minus_infinity() : most * LN_2 + logf(sum);
     if (parts > 1) {
       const long long all = (long long)attention.samples * attention.heads * attention.queries;
       float* own = partials + (part * all + statistic) * (size + 1);
@@ -182,7 +182,7 @@ attention_merge(const Attention<Element> attention, const float* partials, int p
       float most = LOWEST, sum = 0;
       for (int part = 0; part < parts; part++) most = fmaxf(most, of_row[part * apart + attention.size]);
       for (int part = 0; part < parts; part++) sum += expf(of_row[part * apart + attention.size] - most);
-      const float share = sum > 0 ? 1 / sum : 0;
+      const float share = sum == 0 ? 0 : 1 / sum;
       const int head = row / attention.queries, query = row - head * attention.queries;
       Element* const out = head_of(attention.y, attention.of_y, sample, head) + query * attention.of_y.token;
       for_each_across(attention.size, [&](int number) {
@@ -192,7 +192,7 @@ attention_merge(const Attention<Element> attention, const float* partials, int p
         out[number] = Convert<Element>::from(y * share);
       });
       if (blockIdx.x == 0 && threadIdx.x == 0)
-        attention.log_sum_exp[(long long)sample * rows + row] = sum > 0 ? most + logf(sum) : minus_infinity();
+        attention.log_sum_exp[(long long)sample * rows + row] = sum == 0 ? minus_infinity() : most + logf(sum);
     });
   });
 }

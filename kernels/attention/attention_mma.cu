@@ -139,8 +139,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma(const Att
     sum += __shfl_xor_sync(~0u, sum, 2);
     const int query = first_query + row + row_of(i);
     if (threadIdx.x % 4 == 0 && query < attention.queries)
-      log_sum_exp[query] = sum > 0 ? rows.largest[i] * attention.scale + logf(sum) : minus_infinity();
-    const float share = sum > 0 ? (DROPS ? scale_of_kept(attention.dropout) : 1) / sum : 0;
+      log_sum_exp[query] = sum == 0 ? minus_infinity() : rows.largest[i] * attention.scale + logf(sum);
+    const float share = sum == 0 ? 0 : (DROPS ? scale_of_kept(attention.dropout) : 1) / sum;  // NaN stays
 #pragma unroll
     for (int j = 0; j < GROUPS; j++)
 #pragma unroll

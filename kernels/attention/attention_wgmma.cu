@@ -202,7 +202,7 @@ __device__ __forceinline__ void write(const Attention<bf16>& attention, const Qu
     const float sum = softmax.sum[half], logarithm = softmax.largest[half] * scale_log2 * LN_2 + logf(sum);
     const long long statistics = statistics_of(attention, work.sample, work.head);
     const int query = first + Sight::row_in_group() + 8 * half;
-    factors[half] = sum > 0 ? 1 / sum : sum;  // a query that sees nothing gives 0
+    factors[half] = sum == 0 ? 0 : 1 / sum;  // a query that sees nothing gives 0
     if (threadIdx.x % 4 == 0 && query < attention.queries)
       attention.log_sum_exp[statistics + query] = sum == 0 ? -infinity() : logarithm;
   }

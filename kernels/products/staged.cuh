@@ -11,6 +11,8 @@
 #include "products/chunks.cuh"
 #include "products/epilogue.cuh"
 
+static_assert(!COLUMN_MOMENTS, "this epilogue writes sums of columns, and no moments");
+
 // The largest number of buffers, up to `most`, that divides the number of items which go through them in a tile: so an
 // item has the same buffer in each tile.
 __device__ constexpr int buffers_of(int items, int most) {

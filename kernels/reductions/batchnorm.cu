@@ -262,7 +262,7 @@ batchnorm_prepare(const double* total, const float* w, const float* b, float* ru
   const double count = total[0], divisor = count > 1 ? count : 1, mean = total[1 + channel] / divisor;
   const double var = total[1 + channels + channel] / divisor - mean * mean;
   Channel{w, b, running_mean, running_var, kept, momentum, eps}.prepare(channel, channels, count, kept[channel], mean,
-                                                                         var > 0 ? var : 0);
+                                                                         var < 0 ? 0 : var);
 }
 
 // dx = a dy + b (x - mean) + c, from the gradients db and dw over all ranks.

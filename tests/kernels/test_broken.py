@@ -77,6 +77,7 @@ HOPPER = {
                               "A_STEP = 16"),
     "both consumers take the same rows": (WGMMA, "PING_PONG ? 0 : consumer * GROUP_M", "0"),
     "a factor transposed": (WGMMA, "wgmma<BF16, A_K", "wgmma<BF16, !A_K"),
+    "more registers taken than given": (WGMMA, "registers_take<232>", "registers_take<240>"),
     "half of B not sent": (PAIR, "(1 << CLUSTER) - 1)", "1 << rank)"),
     "a stage empty when this block is done with it": (PAIR, "readers * BLOCKS", "readers"),
     "the other block not told": (PAIR, "if (lane < BLOCKS) barrier_arrive(&empty[stage], lane)",

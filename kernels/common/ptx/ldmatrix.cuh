@@ -12,6 +12,7 @@ using Row = const unsigned char*;
 
 inline Gathered<Row> gather_rows(Row row) {
   if (reinterpret_cast<uintptr_t>(row) % 16) block.fail("a row of ldmatrix is not aligned to 16 bytes");
+  block.check_shared(row, 16);
   return {~0u, row};
 }
 

@@ -12,6 +12,7 @@ namespace on_cpu {
 // This lane's part of the four matrices goes to the rows whose addresses the other lanes pass.
 inline void store_matrices(unsigned char* row, const unsigned (&r)[4], bool transposed) {
   if (reinterpret_cast<uintptr_t>(row) % 16) block.fail("a row of stmatrix is not aligned to 16 bytes");
+  block.check_shared(row, 16);
   const Gathered<unsigned char*> rows(~0u, row);
   const int lane = on_cpu::lane();
   for (int i = 0; i < 4; i++)

@@ -92,7 +92,9 @@ __device__ __forceinline__ void wgmma_wait(float (&d)[SLABS][GROUPS][4]) {
 template <int COUNT>
 __device__ __forceinline__ void registers_give() {
   static_assert(COUNT % 8 == 0 && COUNT >= 24 && COUNT <= 256, "setmaxnreg");
-#ifndef CUDA_ON_CPU
+#ifdef CUDA_ON_CPU
+  on_cpu::block.set_registers(COUNT, false);
+#else
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
 #endif
 }
@@ -100,7 +102,9 @@ __device__ __forceinline__ void registers_give() {
 template <int COUNT>
 __device__ __forceinline__ void registers_take() {
   static_assert(COUNT % 8 == 0 && COUNT >= 24 && COUNT <= 256, "setmaxnreg");
-#ifndef CUDA_ON_CPU
+#ifdef CUDA_ON_CPU
+  on_cpu::block.set_registers(COUNT, true);
+#else
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
 #endif
 }

@@ -5,7 +5,9 @@ import pytest
 
 from mpitrain.ops import OPS
 from tests.kernels import cpu
-from tests.kernels.attention.cases import Case, backward, forward
+from tests.kernels.arrays import Elements
+from tests.kernels.attention import hopper
+from tests.kernels.attention.cases import Case, backward, decode, forward
 
 pytestmark = cpu.needs_gxx
 
@@ -64,3 +66,40 @@ def test_the_order_of_threads_does_not_count(bf16):
         backward(cpu.build, inputs, seed)
         found.append(b"".join(inputs.arrays[name].tobytes() for name in ("y", "dq", "dk", "dv")))
     assert found[0] == found[1]
+
+
+def decode_at_once(build, case, bf16):
+    return decode(build, case._replace(queries=2), bf16)
+
+
+def decode_in_parts(build, case, bf16):
+    return decode(build, case._replace(queries=2), bf16, num_processors=16)
+
+
+def on_hopper(_, case, bf16):
+    return hopper.forward(case)
+
+
+@pytest.mark.parametrize(
+    ("run", "bf16"),
+    [(forward, 0), (forward, 1), (on_hopper, 1), (decode_at_once, 0), (decode_in_parts, 1)],
+)
+def test_nan_stays(run, bf16, monkeypatch):
+    """A query that holds NaN gives NaN, and no zeros that look like a result; the others do not change."""
+    case, before, fill = Case(2, 2, 70, 300, 64), run(cpu.build, Case(2, 2, 70, 300, 64), bf16), Elements.draw
+
+    def with_nan(self, *shape, scale=1):
+        stored, value = fill(self, *shape, scale=scale)
+        if shape == before.arrays["q"].shape and not marked:
+            marked.append(True)
+            stored[1, :, 1, 5] = 0x7FC0 if bf16 else np.nan
+        return stored, value
+
+    marked: list[bool] = []
+    monkeypatch.setattr(Elements, "draw", with_nan)
+    after = run(cpu.build, case, bf16)
+    for found, old in ((after.log_sum_exp, before.log_sum_exp), (after.arrays["y"], before.arrays["y"])):
+        number, old_number = after.elements.value(found), after.elements.value(old)
+        assert np.isnan(number[1, :, 1]).all()
+        number[1, :, 1] = old_number[1, :, 1]
+        np.testing.assert_array_equal(number, old_number)

@@ -45,7 +45,7 @@ FORWARD = {
     "largest of two lanes": (SMALL, "      now = fmaxf(now, __shfl_xor_sync(~0u, now, 2));\n", ""),
     "sums of two lanes": (SMALL, "      sum[half] += __shfl_xor_sync(~0u, sum[half], 1);\n", ""),
     "a query that sees nothing": (ABOVE, "now == -infinity() ? 0 : now", "now"),
-    "divided by nothing": (EMPTY, "sum > 0 ? 1 / sum : sum", "1 / sum"),
+    "divided by nothing": (EMPTY, "sum == 0 ? 0 : 1 / sum", "1 / sum"),
     "a key too few": (SMALL, "own + 1);", "own);"),
     "a key too many": (SMALL, "own + 1);", "own + 2);"),
     "bounds of some rows only": (SMALL, "column + 8 * GROUPS <= all.end", "column + 8 * GROUPS <= any.end"),

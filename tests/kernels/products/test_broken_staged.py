@@ -19,9 +19,13 @@ SLOPE = Variant("gemm_wgmma", 0, 1, "gelu_tanh_gradient", "bf16", "bf16", tile=t
 SLOPE_128 = Variant("gemm_wgmma", 0, 1, "gelu_gradient", "bf16", "bf16", cluster=2, tile=tile(128, 128, 3, 2, 1))
 CASE = Case(512, 384, 7 * 64, seed=1, sum_columns=True, keep_pre=True)  # whole tiles
 
+EDGE = Case(200, 400, 64, seed=1, keep_pre=True)  # tiles at the edge before others
+
 WAIT_BUFFER = "      if (lane == 0) tensor_stores_read<USED - 1>();\n"
 BROKEN = {
     "no fence before the store": (FLOATS, "      fence_async(buffer, CHUNK_BYTES);\n", ""),
+    "one lane fences for its warp": (FLOATS, "      fence_async(buffer, CHUNK_BYTES);\n",
+                                     "      if (lane == 0) fence_async(buffer, CHUNK_BYTES);\n"),
     "stored before all lanes have written": (TURNS, "      fence_async(buffer, CHUNK_BYTES);\n      __syncwarp();\n",
                                              "      fence_async(buffer, CHUNK_BYTES);\n"),
     "a buffer written before it was read": (FLOATS, WAIT_BUFFER, ""),
@@ -81,3 +85,13 @@ def test_mistakes_are_found(mistake):
     except (cpu.Launch, AssertionError):  # refused by the shim, or written outside the matrix
         return
     assert not error < TOLERANCE[variant.outputs]
+
+
+def test_a_copy_to_a_buffer_of_the_tile_before_is_found():
+    """The sums of a tile at the edge go through the buffer to which pre of the next one is fetched."""
+    variant, case = Variant("gemm_wgmma", 0, 1, "gelu_gradient", "bf16", "bf16", tile=tile(64, 128, 3, 2, 1)), EDGE
+    assert gemm.run(cpu.build("gemm_wgmma.cu", **variant.macros), variant, case) < TOLERANCE["bf16"]
+    fence = "    fence_async(buffers, CHUNK_BYTES);  // a copy may write there next\n"
+    broken = cpu.build("gemm_wgmma.cu", lambda text: text.replace(fence, ""), **variant.macros)
+    with pytest.raises(cpu.Launch, match="a thread wrote and did not fence"):
+        gemm.run(broken, variant, case)

@@ -1,7 +1,9 @@
 // Small kernels for test_shim_hopper.py: right ones that show what the shim does, and wrong ones that it must refuse.
 // Arch: sm_90a
 #include "common/numbers.cuh"
+#include "common/ptx/async_copy.cuh"
 #include "common/ptx/cluster.cuh"
+#include "common/ptx/ldmatrix.cuh"
 #include "common/ptx/mbarrier.cuh"
 #include "common/ptx/named_barrier.cuh"
 #include "common/ptx/stmatrix.cuh"
@@ -100,6 +102,26 @@ extern "C" __global__ void copy_off_alignment(const TensorMap map, int bytes) {
   barrier_expect(landed, bytes);
   tensor_copy(align_to_swizzle(shared) + 128, &map, 0, 0, 0, landed);
   barrier_wait(landed, 0);
+}
+
+// A copy to where it must not go. What is wrong is chosen by `mistake`; 0: nothing.
+extern "C" __global__ void __cluster_dims__(2, 1, 1) copy_wrong(const TensorMap map, int bytes, int mistake) {
+  DYNAMIC_SHARED(shared);
+  unsigned char* box = align_to_swizzle(shared);
+  Barrier* landed = reinterpret_cast<Barrier*>(box + bytes);
+  init(landed, 1);
+  cluster_barrier();
+  if (rank_in_cluster() == 1 && mistake == 3) return;  // the other block still sends to it
+  box[threadIdx.x] = 1;
+  if (mistake != 1) fence_async();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    barrier_expect(landed, mistake == 5 ? 1 << 20 : bytes);
+    if (rank_in_cluster() == 0) tensor_copy_multicast(box, &map, 0, 0, 0, landed, mistake == 4 ? 7 : 3);
+    if (mistake == 2) tensor_copy(box, &map, 0, 0, 0, landed);
+  }
+  barrier_wait(landed, 0);
+  if (mistake != 3) cluster_barrier();
 }
 
 extern "C" __global__ void copy_nobody_awaits(const TensorMap map, int bytes) {
@@ -265,6 +287,64 @@ extern "C" __global__ void store_a_box(const TensorMap map, int x, int y, int z,
   }
 }
 
+// A box to the matrix and back by ordinary loads: what a wait for the reads of a store says nothing of.
+extern "C" __global__ void read_a_store(const TensorMap map, int bytes, const unsigned short* matrix,
+                                        unsigned short* seen) {
+  DYNAMIC_SHARED(shared);
+  unsigned char* box = align_to_swizzle(shared);
+  for (int i = threadIdx.x; i < bytes; i += blockDim.x) box[i] = 0x3F;
+  fence_async();
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  tensor_store(&map, 0, 0, 0, box);
+  commit_tensor_stores();
+  tensor_stores_read<0>();
+  *seen = *matrix;
+}
+
+// Boxes to the matrix, one after the other, from the same memory, which the first lanes fence.
+extern "C" __global__ void store_boxes(const TensorMap map, int bytes, int boxes, int fencing) {
+  DYNAMIC_SHARED(shared);
+  unsigned char* box = align_to_swizzle(shared);
+  for (int i = 0; i < boxes; i++) {
+    for (int j = threadIdx.x; j < bytes; j += blockDim.x) box[j] = i + 1;
+    __syncwarp();
+    if (int(threadIdx.x) < fencing) fence_async(box, bytes);
+    __syncwarp();
+    if (threadIdx.x == 0) {
+      tensor_store(&map, 0, 0, i, box);
+      commit_tensor_stores();
+      tensor_stores_read<0>();
+    }
+    __syncwarp();
+  }
+}
+
+// The first of three warpgroups gives registers, the others take them. What is wrong is chosen by `mistake`; 0: nothing.
+extern "C" __global__ void __launch_bounds__(384) share_registers(int mistake) {
+  if (threadIdx.x < 128) {
+    if (mistake == 1)
+      registers_take<24>();
+    else if (mistake != 3 || threadIdx.x < 64)
+      registers_give<40>();
+  } else if (mistake == 2) {
+    registers_give<232>();
+  } else if (mistake == 4) {
+    registers_take<240>();
+  } else {
+    registers_take<232>();
+  }
+}
+
+// An address of global memory where one of shared memory should be.
+extern "C" __global__ void not_in_shared_memory(unsigned char* memory, int mistake) {
+  unsigned r[4] = {};
+  if (mistake == 0) ldmatrix_x4(r, memory);
+  if (mistake == 1) stmatrix_x4(memory, r);
+  if (mistake == 2) copy16_async(memory, memory, 0);
+  if (mistake == 3) barrier_init(reinterpret_cast<Barrier*>(memory), 1);
+}
+
 // Two groups of 64 threads take turns, in this order: each adds its number to what the other left.
 extern "C" __global__ void take_turns(int rounds, int mistake, int* seen) {
   __shared__ int ball;
@@ -295,8 +375,12 @@ extern "C" __global__ void wgmma_wrong(int mistake) {
   if (mistake == 2) a &= ~(3ull << 62);                            // no swizzle
   if (mistake == 3) b = wgmma_advance(b, 3 * 8192);                // beyond what the launch gave
   if (mistake == 4 && threadIdx.x / 32 == 2) a += 2;               // one warp elsewhere
+  if (mistake == 7) b |= 1ull << 60;                               // no field of a descriptor
+  for (int i = 0; i < 64; i++) d[i / 4][i % 4] = 0;
   if (mistake != 1) wgmma_fence(d);
-  if (mistake == 6)
+  if (mistake == 8) d[3][1] = 1;
+  if (mistake == 9) rows[2] = threadIdx.x + 1;
+  if (mistake == 6 || mistake == 9)
     wgmma<true>(d, rows, b, false);
   else
     wgmma<true, true, true>(d, a, b, false);

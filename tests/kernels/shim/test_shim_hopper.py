@@ -116,6 +116,61 @@ def test_misused_copies_fail(probes):
         launch(probes, "copy_a_box", record, 0, 0, 0, 2048, np.zeros(2048, np.uint8), np.zeros(2048, np.uint8))
 
 
+@pytest.mark.shim
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (1, "a thread wrote and did not fence"),
+        (2, "two tensor copies to one place|more arrivals"),
+        (3, "in a block that has ended|before its tensor copies landed"),
+        (4, "the cluster does not have"),
+        (5, "more bytes than it can count"),
+    ],
+)
+def test_copies_to_wrong_places_fail(probes, mistake, message, seed):
+    _, record = images(np.uint16)
+    launch(probes, "copy_wrong", record, 2048, 0, blocks=2, seed=seed)
+    with pytest.raises(cpu.Launch, match=message):
+        launch(probes, "copy_wrong", record, 2048, mistake, blocks=2, seed=seed)
+
+
+@pytest.mark.shim
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"blocks": 3}, "whole clusters"), ({"threads": 1025}, "1 to 1024"), ({"shared": 228 << 10}, "227 KB")],
+)
+def test_launches_that_a_gpu_refuses_fail(probes, change, message):
+    _, record = images(np.uint16)
+    with pytest.raises(cpu.Launch, match=message):
+        launch(probes, "copy_wrong", record, 2048, 0, **{"blocks": 2} | change)
+
+
+@pytest.mark.shim
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (1, "given by a larger number, or taken by a smaller one"),
+        (2, "given by a larger number, or taken by a smaller one"),
+        (3, "different numbers of registers|nobody gives"),
+        (4, "registers that nobody gives"),
+    ],
+)
+def test_registers_that_are_not_there_are_not_taken(probes, mistake, message):
+    """Each of 384 threads has 168: (1) fewer are taken, (2) more given, (3) half a warpgroup gives, (4) too many."""
+    launch(probes, "share_registers", 0, threads=384)
+    with pytest.raises(cpu.Launch, match=message):
+        launch(probes, "share_registers", mistake, threads=384)
+
+
+@pytest.mark.shim
+@pytest.mark.parametrize("mistake", range(4))
+def test_addresses_of_global_memory_fail(probes, mistake):
+    memory = np.zeros(1024 + 16, np.uint8)
+    with pytest.raises(cpu.Launch, match="should be in shared memory"):
+        launch(probes, "not_in_shared_memory", memory[-memory.ctypes.data % 16 :], mistake, threads=32)
+
+
 @functools.cache
 def probes_of(width):
     """Probes with products of 64 rows and ``width`` columns."""
@@ -192,6 +247,9 @@ def test_wgmma_with_a_from_registers(width, k_contiguous):
         (4, "different descriptors"),
         (5, "before it has waited"),
         (6, "changed before the wait"),
+        (7, "no meaning"),
+        (8, "sums of wgmma changed after the fence"),
+        (9, "registers of A changed after the fence"),
     ],
 )
 def test_misused_wgmma_fails(probes, mistake, message):
@@ -253,6 +311,28 @@ def test_stores_read_late_and_only_what_was_fenced(probes, mistake):
     wrong = after[0, :16, :64] != box
     assert (after[0, :16, :64][wrong] == 0xFFFF).all()
     assert {1: wrong.all(), 2: 32 <= wrong.sum() <= 64, 3: wrong.sum() == 1}[mistake]
+
+
+@pytest.mark.shim
+def test_a_store_is_in_memory_after_the_launch(probes):
+    """Its wait says that shared memory was read: the matrix is not yet written then."""
+    buffer, record = images(np.uint16)
+    before, seen = buffer.values[0, 0, 0], np.zeros(1, np.uint16)
+    launch(probes, "read_a_store", record, 2048, buffer.values, seen, memory=[buffer.values])
+    assert seen[0] == before != buffer.values[0, 0, 0] == 0x3F3F
+
+
+@pytest.mark.shim
+def test_each_writer_fences(probes):
+    """The fence of one lane is not one for the others: at the second box from the same place, and all later ones."""
+    for fencing in (32, 1):
+        buffer, record = images(np.uint16)
+        launch(probes, "store_boxes", record, 2048, 3, fencing, threads=32, memory=[buffer.values])
+        found = buffer.values[:, :16, :64]
+        right = found == np.array([0x0101, 0x0202, 0x0303])[:, None, None]
+        assert right[0].all()
+        assert right[1:].mean() == (1 if fencing == 32 else 0)
+        assert (found[~right] == 0xFFFF).all()
 
 
 @pytest.mark.shim
