@@ -94,7 +94,7 @@ def test_names_stay():
 
 
 def test_a_subclass_ends_no_block():
-    """It may compute something else: the sum is a pass of its own."""
+    """A layer that may compute something else has the sum as a pass of its own."""
 
     class Doubled(BatchNorm2d):
         def forward(self, x, ctx, relu=False):
