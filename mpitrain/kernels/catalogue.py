@@ -34,6 +34,11 @@ VARIANTS = (  # of other files, besides their defaults
     ),
     kernel("softmax_cross_entropy.cu", {"ROW_WARPS": 16}, name="softmax_cross_entropy"),
     kernel("pool.cu", {"ARGMAX_BITS": 16}, name="max_pool"),
+    *(
+        kernel("pool.cu", {"KERNEL": size, "STRIDE": stride}, name=name)  # ops/cuda/pool.py
+        for size, stride in ((2, 2), (3, 2), (3, 1))
+        for name in ("max_pool", "max_pool_dx", "mean_pool", "mean_pool_dx")
+    ),
     *(kernel("softmax.cu", {"ROW_WARPS": 8}, name=name) for name in entries("softmax.cu")),
     *(
         kernel("softmax.cu", {**warps, "DROPS": 1}, name=name)

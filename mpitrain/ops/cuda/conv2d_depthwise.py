@@ -64,7 +64,7 @@ def dx(dy: Any, w: Any, out: Any, window: Window) -> None:
         padding = window.kernel[0] - 1 - window.padding[0], window.kernel[1] - 1 - window.padding[1]
         _convolve(dy, w, None, out, replace(window, padding=padding), 1)
         return
-    across = out.shape[1] * out.shape[2] * num_pieces(out.shape[3])
+    across = out.shape[1] * out.shape[2] * num_pieces(out.shape[3], PIECE)
     spread(device_of(out), DX.of(out), across, len(out), (dy, w, out, window_record(window, out, piece=PIECE)))
 
 
@@ -76,7 +76,7 @@ def dw(x: Any, dy: Any, out: Any, window: Window, accumulate: bool) -> None:
         return
     device: Any = device_of(out)
     images, height, _, channels = dy.shape
-    pieces, taps = num_pieces(channels), window.kernel[0] * window.kernel[1]
+    pieces, taps = num_pieces(channels, PIECE), window.kernel[0] * window.kernel[1]
     wide = min(MOST_PIECES, 1 << (pieces - 1).bit_length())
     columns, layers = ceil_div(pieces, wide), ceil_div(taps, TAPS)
     wanted = max(1, BLOCKS_PER_SM * device.num_processors // (columns * layers))
@@ -96,7 +96,7 @@ def _convolve(x: Any, w: Any, b: Any, y: Any, window: Window, flip: int) -> None
     which = BUILT[window.kernel[0], window.stride[0], flip] if built else ANY
     lines = ceil_div(y.shape[1], ROWS) if built else y.shape[1]
     arguments = x, w, b, y, window_record(window, x, piece=PIECE)
-    spread(device_of(y), which.of(y), y.shape[2] * num_pieces(y.shape[3]), lines, arguments, layers=len(y))
+    spread(device_of(y), which.of(y), y.shape[2] * num_pieces(y.shape[3], PIECE), lines, arguments, layers=len(y))
 
 
 def _is_built(window: Window, flip: int, *arrays: Any) -> bool:
