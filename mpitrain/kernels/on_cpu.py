@@ -87,7 +87,7 @@ class Builder:
     def compiled(self, name: str, options: Sequence[str], unit: str = "", reads: Sequence[Path] = ()) -> Path:
         """Run g++ for the file ``name``, with ``unit`` as its standard input, unless it has made the same before.
 
-        ``reads`` are files that it reads, beside those of the shim and of common/.
+        ``reads`` are files that it reads, beside those of the shim and the headers of kernels.
         """
         command = [COMPILER or "g++", *FLAGS, *self._flags, *options]
         stem, kind = name.split(".")
@@ -144,7 +144,7 @@ class Library:
 
 def _digest(unit: str, command: Sequence[str], reads: Sequence[Path]) -> str:
     parts = [unit, *command, _compiler_version()]
-    parts += [path.read_text() for path in sorted([*SHIM.glob("*"), *(SOURCES / "common").glob("*.cuh"), *reads])]
+    parts += [path.read_text() for path in sorted([*SHIM.glob("*"), *SOURCES.rglob("*.cuh"), *reads])]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

@@ -18,7 +18,7 @@ import pytest
 from mpitrain.errors import UserError
 from mpitrain.kernels import nvrtc
 from mpitrain.kernels.build import options
-from mpitrain.kernels.kernel import kernel, text_with_headers
+from mpitrain.kernels.kernel import kernel, path_of, text_with_headers
 from tests.kernels import cpu, tools
 
 
@@ -165,12 +165,12 @@ def build(
     file: str, arch: str, macros: Mapping[str, int], compiler: str = "nvcc", edit: Callable[[str], str] | None = None
 ) -> Built:
     """Compile kernels/file for ``arch`` (90a), changed by ``edit`` with its headers; skipped without that compiler."""
-    texts = text_with_headers(file)
+    path, texts = str(path_of(file)), text_with_headers(file)
     if edit is not None:
-        whole = cpu.with_headers(texts[file])
-        texts = {file: edit(whole)}
-        assert texts[file] != whole, "the edit of the kernel changed nothing"
-    return _build(file, arch, tuple(sorted(macros.items())), compiler, _version(compiler), tuple(texts.items()))
+        whole = cpu.with_headers(texts[path])
+        texts = {path: edit(whole)}
+        assert texts[path] != whole, "the edit of the kernel changed nothing"
+    return _build(path, arch, tuple(sorted(macros.items())), compiler, _version(compiler), tuple(texts.items()))
 
 
 @functools.cache

@@ -135,7 +135,7 @@ def batchnorm_backward(dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradi
 
 
 def _write(kernel: ElementKernel, out: Any, arguments: tuple[Any, ...]) -> None:
-    """Launch a kernel that writes ``out`` in pieces of periods of rows (kernels/batchnorm.cu, Periods)."""
+    """Launch a kernel that writes ``out`` in pieces of periods of rows (kernels/reductions/batchnorm.cu, Periods)."""
     channels, piece = out.shape[-1], piece_of(out)
     joined = piece // gcd(channels, piece)  # rows in a period
     periods = ceil_div(out.size // channels, joined)
