@@ -1,6 +1,8 @@
 // Pieces of channels of a depthwise convolution: products of an image and a filter, channel by channel.
 #pragma once
+#ifndef ELEMENT_PIECE
 #define ELEMENT_PIECE 4  // also in bf16: filters and sums are in registers
+#endif
 #include "convolutions/window.cuh"
 
 using Sum = Vec<float, PIECE>;

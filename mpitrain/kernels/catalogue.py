@@ -50,6 +50,9 @@ VARIANTS = (  # of other files, besides their defaults
         for size in (3, 5)
         for stride, flip in ((1, 0), (1, 1), (2, 0))
     ),
+    *(
+        kernel("conv2d_depthwise_gradients.cu", {"KERNEL": size}, name="conv2d_depthwise_dw") for size in (3, 5)
+    ),
 )
 TABLES = (kernel("embedding.cu", {"ELEMENT_BF16": 1, "TABLE_BF16": 1}, name="embedding_forward"),)
 

@@ -49,18 +49,18 @@ def figures(case: Case, arch: str, compiler: str = "nvcc") -> Figures:
     warps = case.threads // 32
     blocks = min(REGISTERS // (math.ceil(registers / 8) * 8 * 32 * warps), MOST_THREADS // case.threads, case.blocks)
     most_loads = max(loads for loads, _, _ in case.parts if loads != "shared")
-    under_way = blocks * case.threads * 16 * (case.loads or most_loads)
+    under_way = blocks * case.threads * case.width * (case.loads or most_loads)
     return Figures(executed, issue / (case.moved / gpu.hbm_bytes), under_way)
 
 
 def _turn(code: MachineCode, case: Case, loads: int | str, stores: int) -> Counter:
     """Return the shortest turn with so many accesses of 16 bytes."""
-    kinds = ("LDS.128",) if loads == "shared" else ("LDG.E.128", "LD.E.128")
+    kinds = ("LDS.128",) if loads == "shared" else tuple(f"{name}.E.{8 * case.width}" for name in ("LDG", "LD"))
     wanted = stores if loads == "shared" else loads
     if case.whole:
         ways = [code.through(("LDG.E.128", "STG.E.128"))]
     else:
-        ways = code.turns(**{name.replace(".", "_"): None for name in (*KINDS, *case.more)})
+        ways = code.turns(**{name.replace(".", "_"): None for name in (*KINDS, *kinds, *case.more)})
     found = [w for w in ways if count_of(w, kinds) == wanted and count_of(w, ("STG.E.128", "ST.E.128")) == stores]
     if loads != "shared" and not stores:  # nor are copies to shared memory of interest where there is a choice
         found = [way for way in found if count_of(way, "STS.128")] or found

@@ -6,7 +6,8 @@ class Case(NamedTuple):
     """A kernel and its parts, of which each is a loop or all of it.
 
     ``parts`` are (loads of 16 bytes, stores of 16 bytes, elements) of one turn; "shared" stands for loads from shared
-    memory. With ``whole`` all of the kernel is one turn; ``more`` kinds of accesses are among those of a turn. ``moved`` and ``least`` are bytes for each element: those that
+    memory. With ``whole`` all of the kernel is one turn; ``more`` kinds of accesses are among those of a turn.
+    ``width``: bytes of an access, in place of 16. ``bound``: by what else, where it is not memory. ``moved`` and ``least`` are bytes for each element: those that
     it moves, and the inputs and outputs. ``most`` instructions are about a tenth above those of today; ``loads`` of 16
     bytes are under way in a thread, and ``blocks`` fit a multiprocessor for other reasons than registers.
     """
@@ -21,9 +22,11 @@ class Case(NamedTuple):
     threads: int = 256
     note: str = ""
     whole: bool = False
-    loads: int = 0
+    loads: float = 0
     blocks: int = 32
     more: tuple[str, ...] = ()
+    width: int = 16
+    bound: str = "memory"
 
 
 BF16 = {"ELEMENT_BF16": 1}
@@ -45,54 +48,56 @@ CASES = [
     Case("reduce", "column_sum", {}, ((4, 0, 16),), 4, 4, 2.4, note="fp32"),
     Case("elementwise", "add", BF16, ((2, 1, 8),), 6, 6, 11.5),
     Case("elementwise", "add_relu", BF16, ((2, 1, 8),), 6, 6, 11.5),
-    Case("gelu", "gelu_tanh_dx", BF16, ((2, 1, 8),), 6, 6, 44),
-    Case("dropout", "dropout_mask", BF16, ((0, 2, 16),), 2, 2, 24),
-    Case("dropout", "dropout_mask", {}, ((0, 4, 16),), 4, 4, 24, note="fp32"),
+    Case("gelu", "gelu_tanh_dx", BF16, ((2, 1, 8),), 6, 6, 22),
+    Case("dropout", "dropout", BF16, ((2, 2, 16),), 4, 4, 29.8),
+    Case("dropout", "dropout", {}, ((4, 4, 16),), 8, 8, 32.4, note="fp32"),
+    Case("dropout", "dropout_mask", BF16, ((0, 2, 16),), 2, 2, 20.7),
+    Case("dropout", "dropout_mask", {}, ((0, 4, 16),), 4, 4, 21.5, note="fp32"),
     *(
-        Case("pool", "max_pool", BF16 | {"KERNEL": size, "STRIDE": stride}, ((loads, stores, 8 * stores),), moved, moved,
-             most, note=f"{size} x {size}, stride {stride}", loads=2, more=("STG.E.64",))
-        for size, stride, loads, stores, moved, most in ((2, 2, 8, 2, 11, 33), (3, 2, 15, 2, 11, 57), (3, 1, 18, 4, 5, 41))
-    ),
-    *(
-        Case("pool", "max_pool_dx", BF16 | {"KERNEL": size, "STRIDE": stride}, ((loads, 4, 32),), moved, moved,
-             most, note=f"{size} x {size}, stride {stride}", loads=1, more=("LDG.E.64",))
-        for size, stride, loads, moved, most in ((2, 2, 1, 2.75, 9), (3, 2, 4, 2.75, 15), (3, 1, 18, 5, 47))
-    ),
-    *(
-        Case("pool", "mean_pool", BF16 | {"KERNEL": size, "STRIDE": stride}, ((loads, stores, 8 * stores),), moved, moved,
-             most, note=f"{size} x {size}, stride {stride}", loads=2)
-        for size, stride, loads, stores, moved, most in ((2, 2, 8, 2, 10, 23), (3, 2, 15, 2, 10, 37), (3, 1, 18, 4, 4, 26))
-    ),
-    *(
-        Case("pool", "mean_pool_dx", BF16 | {"KERNEL": size, "STRIDE": stride}, ((loads, 4, 32),), moved, moved,
-             most, note=f"{size} x {size}, stride {stride}", loads=1)
-        for size, stride, loads, moved, most in ((2, 2, 1, 2.5, 8), (3, 2, 4, 2.5, 10), (3, 1, 18, 4, 29))
+        Case("pool", name, BF16 | {"KERNEL": size, "STRIDE": stride}, ((loads, stores, 8 * stores),), moved, moved, most,
+             note=f"{size} x {size}, stride {stride}", loads=fresh, more=("STG.E.64", "LDG.E.64"))
+        for name, size, stride, loads, stores, moved, most, fresh in (
+            ("max_pool", 2, 2, 8, 2, 11, 29.5, 8), ("max_pool", 3, 2, 15, 2, 11, 53.5, 8),
+            ("max_pool", 3, 1, 18, 4, 5, 37.5, 4), ("max_pool_dx", 2, 2, 1, 4, 2.75, 8, 1.5),
+            ("max_pool_dx", 3, 2, 4, 4, 2.75, 14, 1.5), ("max_pool_dx", 3, 1, 18, 4, 5, 47, 6),
+            ("mean_pool", 2, 2, 8, 2, 10, 22, 8), ("mean_pool", 3, 2, 15, 2, 10, 35.5, 8),
+            ("mean_pool", 3, 1, 18, 4, 4, 24.5, 4), ("mean_pool_dx", 2, 2, 1, 4, 2.5, 7, 1),
+            ("mean_pool_dx", 3, 2, 4, 4, 2.5, 9.7, 1), ("mean_pool_dx", 3, 1, 18, 4, 4, 28.5, 4),
+        )
     ),
     Case("pool", "global_mean", BF16, ((4, 0, 32),), 2, 2, 3.8),
-    Case("pool", "global_mean_dx", BF16, ((1, 1, 8),), 2, 2, 10, loads=1),
-    Case("rotary", "rotary", BF16, ((6, 2, 16),), 4, 4, 22),
-    Case("rotary", "rotary", {}, ((4, 2, 8),), 8, 8, 22, note="fp32"),
-    Case("swiglu", "swiglu_forward", BF16, ((2, 1, 8),), 6, 6, 46),
-    Case("swiglu", "swiglu_dx", BF16, ((3, 2, 8),), 10, 10, 64),
-    Case("gelu", "gelu_forward", BF16, ((1, 2, 8),), 6, 6, 70),
-    Case("gelu", "gelu_tanh_forward", BF16, ((1, 2, 8),), 6, 6, 50),
-    Case("gelu", "gelu_dx", BF16, ((2, 1, 8),), 6, 6, 60),
-    Case("elementwise", "silu_forward", BF16, ((1, 2, 8),), 6, 6, 40),
-    Case("elementwise", "silu_dx", BF16, ((3, 1, 8),), 8, 8, 40),
-    Case("elementwise", "tanh_forward", BF16, ((1, 1, 8),), 4, 4, 40),
-    Case("elementwise", "sigmoid_forward", BF16, ((1, 1, 8),), 4, 4, 40),
-    Case("elementwise", "multiply_fp32", BF16, ((3, 1, 8),), 8, 8, 40),
-    Case("softmax", "softmax_forward", BF16, ((1, 0, 8),(1, 1, 8)), 4, 4, 40),
-    Case("softmax", "softmax_dx", BF16, ((2, 0, 8),(2, 1, 8)), 6, 6, 40),
-    Case("mse", "squared_error", BF16, ((3, 1, 8),), 8, 8, 40),
-    Case("conv2d_im2col", "im2col", BF16, ((1, 1, 8),), 2, 2, 40,loads=1),
-    Case("conv2d_im2col", "col2im", BF16, ((1, 0, 8),), 2, 2, 40),
-    Case("embedding", "embedding_forward", BF16|{"TABLE_BF16":1}, ((1, 1, 8),), 4, 4, 40),
-    Case("embedding", "embedding_dw", BF16, ((4, 0, 32),), 2, 2, 40),
-    Case("reduce", "sum_of_squares", {}, ((1, 0, 4),), 4, 4, 40),
-    Case("lars", "lars_norms", {}, ((2, 0, 4),), 8, 8, 40),
-    Case("lars", "lars", {}, ((3, 2, 4),), 20, 20, 60,more=("STG.E.64",)),
-    Case("update", "sgd", {}, ((3, 2, 4),), 20, 20, 60,more=("STG.E.64",)),
-    Case("update", "adam", {}, ((4, 3, 4),), 28, 28, 60,more=("STG.E.64",)),
-    Case("update", "adagrad", {}, ((3, 2, 4),), 20, 20, 60,more=("STG.E.64",)),
+    Case("pool", "global_mean_dx", BF16, ((1, 1, 8),), 2, 2, 9.4),
+    Case("conv2d_depthwise_gradients", "conv2d_depthwise_dw", BF16 | {"KERNEL": 3}, ((12, 0, 12),), 4, 4, 28.5,
+         note="3 x 3", loads=6, width=8),
+    Case("conv2d_depthwise_gradients", "conv2d_depthwise_dw", {"KERNEL": 3}, ((12, 0, 12),), 8, 8, 25.5,
+         note="3 x 3, fp32", loads=6),
+    Case("conv2d_depthwise_gradients", "conv2d_depthwise_dw", BF16 | {"KERNEL": 5}, ((30, 0, 20),), 4, 4, 52,
+         note="5 x 5, of which 25 are products", loads=10, width=8, bound="arithmetic"),
+    Case("conv2d_depthwise_gradients", "conv2d_depthwise_dw", {"KERNEL": 5}, ((30, 0, 10),), 8, 8, 63,
+         note="5 x 5, fp32", loads=10, width=8),
+    Case("rotary", "rotary", BF16, ((6, 2, 16),), 4, 4, 13.6),
+    Case("rotary", "rotary", {}, ((4, 2, 8),), 8, 8, 13.5, note="fp32"),
+    Case("swiglu", "swiglu_forward", BF16, ((2, 1, 8),), 6, 6, 33),
+    Case("swiglu", "swiglu_dx", BF16, ((3, 2, 8),), 10, 10, 45.7),
+    Case("gelu", "gelu_forward", BF16, ((1, 2, 8),), 6, 6, 28),
+    Case("gelu", "gelu_tanh_forward", BF16, ((1, 2, 8),), 6, 6, 27.4),
+    Case("gelu", "gelu_dx", BF16, ((2, 1, 8),), 6, 6, 28.2),
+    Case("elementwise", "silu_forward", BF16, ((1, 2, 8),), 6, 6, 32),
+    Case("elementwise", "silu_dx", BF16, ((3, 1, 8),), 8, 8, 17),
+    Case("elementwise", "tanh_forward", BF16, ((1, 1, 8),), 4, 4, 24.5),
+    Case("elementwise", "sigmoid_forward", BF16, ((1, 1, 8),), 4, 4, 27.8),
+    Case("elementwise", "multiply_fp32", BF16, ((3, 1, 8),), 8, 8, 9.5),
+    Case("softmax", "softmax_forward", BF16, ((1, 0, 8), (1, 1, 8)), 4, 4, 19.5),
+    Case("softmax", "softmax_dx", BF16, ((2, 0, 8), (2, 1, 8)), 6, 6, 20),
+    Case("mse", "squared_error", BF16, ((3, 1, 8),), 8, 8, 11),
+    Case("conv2d_im2col", "im2col", BF16, ((1, 1, 8),), 2, 2, 5.4, note="each entry of a column"),
+    Case("conv2d_im2col", "col2im", BF16, ((1, 0, 8),), 2, 2, 5, note="each entry of a column"),
+    Case("embedding", "embedding_forward", BF16 | {"TABLE_BF16": 1}, ((1, 1, 8),), 4, 4, 7.9),
+    Case("embedding", "embedding_dw", BF16, ((4, 0, 32),), 2, 2, 5.3, 128, "each element of dy"),
+    Case("reduce", "sum_of_squares", {}, ((1, 0, 4),), 4, 4, 5.8, note="fp32"),
+    Case("lars", "lars_norms", {}, ((2, 0, 4),), 8, 8, 8.6, note="fp32"),
+    Case("lars", "lars", {}, ((3, 2, 4),), 20, 20, 19.3, note="fp32"),
+    Case("update", "sgd", {}, ((3, 2, 4),), 20, 20, 28, note="fp32, with momentum"),
+    Case("update", "adam", {}, ((4, 3, 4),), 28, 28, 63.6, note="fp32"),
+    Case("update", "adagrad", {}, ((3, 2, 4),), 20, 20, 51.5, note="fp32"),
 ]  # fmt: skip

@@ -30,6 +30,10 @@ ALIGNMENT = 16
 ANY = element_kernel("conv2d_depthwise.cu")
 DX = element_kernel("conv2d_depthwise_gradients.cu", name="conv2d_depthwise_dx")
 DW = element_kernel("conv2d_depthwise_gradients.cu", name="conv2d_depthwise_dw")
+DW_BUILT = {
+    size: element_kernel("conv2d_depthwise_gradients.cu", {"KERNEL": size}, name="conv2d_depthwise_dw")
+    for size in SIZES
+}
 
 
 def filters(size: int, stride: int, flip: int) -> ElementKernel:
@@ -76,19 +80,28 @@ def dw(x: Any, dy: Any, out: Any, window: Window, accumulate: bool) -> None:
         return
     device: Any = device_of(out)
     images, height, _, channels = dy.shape
-    pieces, taps = num_pieces(channels, PIECE), window.kernel[0] * window.kernel[1]
+    which, piece, taps = _dw_kernel(x, dy, window), PIECE, window.kernel[0] * window.kernel[1]
+    if which is DW_BUILT[5] and dy.itemsize == 4:
+        piece = PIECE // 2  # so that 25 sums of each channel fit into registers
+    pieces = num_pieces(channels, piece)
     wide = min(MOST_PIECES, 1 << (pieces - 1).bit_length())
-    columns, layers = ceil_div(pieces, wide), ceil_div(taps, TAPS)
+    columns, layers = ceil_div(pieces, wide), ceil_div(taps, TAPS) if which is DW else 1
     wanted = max(1, BLOCKS_PER_SM * device.num_processors // (columns * layers))
     lines = ceil_div(height, min(height, ceil_div(wanted, images)))
     strips = ceil_div(height, lines)
     parts = min(images * strips, wanted, MOST_BLOCKS[1])
     between = workspace(out, "parts of dw", (parts, taps * channels), np.float32)
     plan = Launch((columns, parts, layers), (wide, THREADS // wide, 1))
-    record = window_record(window, x, piece=PIECE)
-    launch(device, DW.of(x), plan, values((x, dy, between, record, divide_record(strips), lines)))
+    record = window_record(window, x, piece=piece)
+    launch(device, which.of(x), plan, values((x, dy, between, record, divide_record(strips), lines)))
     whole = Parts(ceil_div(taps * channels, BLOCK_COLUMNS), 1, parts)
     whole.launch(device, SUM_ROWS, between, out, parts, taps * channels, parts, int(accumulate))
+
+
+def _dw_kernel(x: Any, dy: Any, window: Window) -> ElementKernel:
+    """Return the kernel for dw: one that is built for a size of filters with a stride of 1, or the one for any."""
+    size, whole = window.kernel[0], _is_built(window, 0, x, dy)
+    return DW_BUILT[size] if whole and window.stride == (1, 1) else DW
 
 
 def _convolve(x: Any, w: Any, b: Any, y: Any, window: Window, flip: int) -> None:

@@ -28,7 +28,7 @@ from mpitrain.ops.window import Window
 )
 @pytest.mark.parametrize("channels", [5, 8])
 def test_layers(device, make, launched, training, channels):
-    """Of channels in whole pieces, for which some windows have kernels of their own, and in others."""
+    """Channels in whole pieces, for which some windows have kernels of their own, and others."""
     x = np.random.default_rng(0).standard_normal((3, 7, 6, channels)).astype(np.float32)
     found = []
     for where in (CPU, device):
