@@ -8,7 +8,12 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent / "sources"
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
-ENTRY = re.compile(r'^extern "C" __global__ void\s+(?:__\w+__\([^)]*\)\s+)*(\w+)\(', re.M)
+ENTRY = re.compile(  # in code whose comments hold no kernels
+    r"(?P<template>template\s*<[^>]*>\s*)?__global__\s+"
+    r"(?:(?:static\b|void\b|__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)"
+    r"|__cluster_dims__\((?P<cluster>\w+), 1, 1\))\s*)+"
+    r"(?P<name>\w+)\s*\((?P<parameters>[^)]*)\)(?!\s*;)"
+)
 ARCH = re.compile(r"^// Arch: sm_(\d+)(a?)", re.M)
 
 
@@ -120,7 +125,7 @@ def text_with_headers(file: str) -> dict[str, str]:
 
 def entries(file: str) -> list[str]:
     """Return the names of the kernels in ``file``."""
-    return ENTRY.findall(text_of(file))
+    return [match["name"] for match in ENTRY.finditer(text_of(file))]
 
 
 def text_of(file: str) -> str:

@@ -27,6 +27,8 @@ BUILT = ROOT / "build" / "kernels"
 Launch = LaunchError
 BOUNDS = [
     "-fsanitize=address",
+    "-fsanitize=alignment,shift,signed-integer-overflow,integer-divide-by-zero,bounds",
+    "-fno-sanitize-recover=undefined",
     "-fsanitize-sections=shared_memory",
     "--param=asan-instrumentation-with-call-threshold=0",
     "--param=asan-stack=0",  # fibers take turns on stacks of their own, of which the sanitizer knows nothing

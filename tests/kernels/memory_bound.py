@@ -3,8 +3,8 @@
     python -m tests.kernels.memory_bound        # the table of docs/benchmarks/gpu-predicted.md
 
 A kernel reaches the bandwidth of a copy if its instructions take less time than its bytes, and if enough bytes are
-under way (Little's law). Rates of an H100: 132 SMs at 1.7 GHz, 4 instructions a clock, 2 of some kinds; 2.8 TB/s; 0.6 us
-a load. Those of an A100, 108 SMs at 1.41 GHz and 1.7 TB/s, are for the machine code of sm_80.
+under way (Little's law). Rates of an H100: 132 SMs at 1.7 GHz, 4 instructions a clock, 2 of some kinds; 2.8 TB/s;
+0.6 us a load. Those of an A100, 108 SMs at 1.41 GHz and 1.7 TB/s, are for the machine code of sm_80.
 """
 
 import math

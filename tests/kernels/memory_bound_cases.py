@@ -2,14 +2,16 @@
 
 from typing import NamedTuple
 
+
 class Case(NamedTuple):
     """A kernel and its parts, of which each is a loop or all of it.
 
     ``parts`` are (loads of 16 bytes, stores of 16 bytes, elements) of one turn; "shared" stands for loads from shared
-    memory. With ``whole`` all of the kernel is one turn; ``more`` kinds of accesses are among those of a turn.
-    ``width``: bytes of an access, in place of 16. ``bound``: by what else, where it is not memory. ``moved`` and ``least`` are bytes for each element: those that
-    it moves, and the inputs and outputs. ``most`` instructions are about a tenth above those of today; ``loads`` of 16
-    bytes are under way in a thread, and ``blocks`` fit a multiprocessor for other reasons than registers.
+    memory. With ``whole`` all of the kernel is one turn; ``more`` kinds of accesses are among those of a turn, and
+    ``width`` are the bytes of a load, where not 16. ``moved`` and ``least`` are bytes for each element: those that it
+    moves, and the inputs and outputs. ``most`` instructions are about a tenth above those of today; ``loads`` are under
+    way in a thread, and ``blocks`` fit a multiprocessor for other reasons than registers. ``bound``: what takes longer
+    than memory, if anything does.
     """
 
     file: str
@@ -40,10 +42,13 @@ CASES = [
     Case("layernorm", "layernorm_backward", NORM, ((5, 1, 8),), 8, 8, 41, 96, "dx + residual, dw, db", loads=3),
     Case("rmsnorm", "rmsnorm_forward", NORM, ((4, 2, 8),), 8, 8, 38, 96, "s = x + residual, y", True, loads=2),
     Case("rmsnorm", "rmsnorm_backward", NORM, ((5, 1, 8),), 8, 8, 33, 96, "dx + residual, dw", loads=3),
-    Case("batchnorm", "batchnorm_moments", BF16, ((4, 0, 32),), 2, 2, 7.6),
+    Case("batchnorm_moments", "batchnorm_moments", BF16, ((4, 0, 32),), 2, 2, 7.6),
     Case("batchnorm", "batchnorm_apply", BF16, ((2, 2, 16),), 4, 4, 10.2, note="with ReLU"),
     Case("batchnorm", "batchnorm_sums", BF16, ((4, 0, 16),), 4, 4, 6.8),
     Case("batchnorm", "batchnorm_dx", BF16, ((4, 2, 16),), 6, 6, 18.7, note="ReLU from x"),
+    Case("batchnorm", "batchnorm_apply_residual", BF16, ((4, 2, 16),), 6, 6, 14, note="with ReLU"),
+    Case("batchnorm", "batchnorm_sums_residual", BF16, ((6, 2, 16),), 8, 8, 18.8, note="dy masked for the shortcut"),
+    Case("reduce", "mask_and_sum", BF16, ((4, 2, 16),), 6, 6, 13.9),
     Case("reduce", "column_sum", BF16, ((4, 0, 32),), 2, 2, 3.8),
     Case("reduce", "column_sum", {}, ((4, 0, 16),), 4, 4, 2.4, note="fp32"),
     Case("elementwise", "add", BF16, ((2, 1, 8),), 6, 6, 11.5),
@@ -54,8 +59,8 @@ CASES = [
     Case("dropout", "dropout_mask", BF16, ((0, 2, 16),), 2, 2, 20.7),
     Case("dropout", "dropout_mask", {}, ((0, 4, 16),), 4, 4, 21.5, note="fp32"),
     *(
-        Case("pool", name, BF16 | {"KERNEL": size, "STRIDE": stride}, ((loads, stores, 8 * stores),), moved, moved, most,
-             note=f"{size} x {size}, stride {stride}", loads=fresh, more=("STG.E.64", "LDG.E.64"))
+        Case("pool", name, BF16 | {"KERNEL": size, "STRIDE": stride}, ((loads, stores, 8 * stores),), moved, moved,
+             most, note=f"{size} x {size}, stride {stride}", loads=fresh, more=("STG.E.64", "LDG.E.64"))
         for name, size, stride, loads, stores, moved, most, fresh in (
             ("max_pool", 2, 2, 8, 2, 11, 29.5, 8), ("max_pool", 3, 2, 15, 2, 11, 53.5, 8),
             ("max_pool", 3, 1, 18, 4, 5, 37.5, 4), ("max_pool_dx", 2, 2, 1, 4, 2.75, 8, 1.5),

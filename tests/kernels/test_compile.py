@@ -10,7 +10,7 @@ from mpitrain.kernels import nvrtc
 from mpitrain.kernels.kernel import kernel, sources, text_of
 from mpitrain.kernels.ladder_model import CODE
 from tests.kernels import cpu, tools
-from tests.kernels.machine_code import Built, build
+from tests.kernels.machine_code import Built, build, check_registers_are_shared_out
 from tests.kernels.products import ladder
 from tests.kernels.products.cases import EPILOGUES, Variant
 
@@ -220,6 +220,13 @@ def test_only_clusters_that_meet_have_fences(product, compiler):
     code = product.built_by(compiler).code
     meetings = 2 if product.variant.cluster > 1 else 0
     assert [code.counts[name] for name in ("UCGABAR_WAIT", *FENCES)] == [meetings] * 3
+
+
+@each("gemm_wgmma")
+def test_registers_are_shared_out(product, compiler):
+    built = product.built_by(compiler)
+    assert built.registers == 168, "of 384 threads, as setmaxnreg finds them"
+    check_registers_are_shared_out(built.code, 40, 232)
 
 
 EARLY = {  # sums that are used while products are under way

@@ -7,7 +7,7 @@ from mpitrain.arena import Arena
 from mpitrain.context import Context
 from mpitrain.device import CPU
 from mpitrain.layers import GELU, Dropout, Embedding, LayerNorm, Linear, ReLU, Residual, Sequential, Sigmoid, SiLU, Tanh
-from mpitrain.losses import MSE
+from mpitrain.losses import MSE, SoftmaxCrossEntropy
 from mpitrain.optim import LARS
 from tests.gpu.layers.check import check_layer, near
 
@@ -121,6 +121,28 @@ def test_squared_error(device, shape):
     found = device.to_host(totals)
     np.testing.assert_allclose(found, [y.size, (expected**2).sum(), 0], rtol=1e-5)
     near(device.to_host(dy), 2 * expected, 1e-6, 0)
+
+
+@pytest.mark.parametrize("loss", [MSE, SoftmaxCrossEntropy])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_outputs_in_another_layout_or_type(device, loss, precision):
+    """As a layer of one's own may return them: a part of an array, or fp32 where activations are bf16."""
+    device.precision = precision
+    rng = np.random.default_rng(0)
+    whole = device.from_host(rng.standard_normal((6, 9)).astype(np.float32))
+    t = rng.standard_normal((6, 5)).astype(np.float32) if loss is MSE else rng.integers(0, 5, 6)
+    results = []
+    for outputs in (whole[:, :5], device.from_host(np.ascontiguousarray(device.to_host(whole)[:, :5]))):
+        made, ctx = loss(), Context(device=device)
+        totals = made.forward(outputs, device.from_host(t), ctx)
+        dy = made.backward(ctx)
+        assert dy.dtype == outputs.dtype
+        results += [(device.to_host(totals).copy(), device.to_host(dy).copy())]
+    exact, ctx = loss(), Context()
+    expected, gradient = exact.forward(device.to_host(whole)[:, :5], t, ctx), exact.backward(ctx)
+    for found, dy in results:
+        np.testing.assert_allclose(found, expected, rtol=1e-5 if precision == "fp32" else 2e-2)
+        near(dy, gradient, 1e-5 if precision == "fp32" else 2e-2, 0)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.01])

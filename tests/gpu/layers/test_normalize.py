@@ -5,6 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 
+from mpitrain.arena import Arena
+from mpitrain.context import Context
 from mpitrain.device import CPU
 from mpitrain.layers import BatchNorm2d, LayerNorm, Linear, PostNormBlock, PreNormBlock, RMSNorm
 from mpitrain.parallel.cooperative import CooperativeThreads
@@ -120,3 +122,23 @@ def test_an_observed_norm_runs_by_itself(device):
     stop()
     assert seen.count((LayerNorm, "output")) == 2 * 2
     assert seen.count((LayerNorm, "gradient")) == 2
+
+
+@pytest.mark.parametrize("make", [BatchNorm2d, LayerNorm, RMSNorm])
+@pytest.mark.parametrize("rows", [(2, 1, 1), (2, 3, 4)])
+def test_fp32_where_activations_are_bf16(device, make, rows):
+    """As a layer of one's own may return it, forward and backward."""
+    device.precision = "bf16"
+    rng = np.random.default_rng(0)
+    x, dy = (rng.standard_normal((*rows, 8)).astype(np.float32) for _ in range(2))
+    results = []
+    for where in (CPU, device):
+        layer = make(8)
+        arena, ctx = Arena(layer, device=where), Context(device=where)
+        arena.begin_step()
+        y = where.to_host(layer.forward(where.from_host(x.copy()), ctx)).copy()
+        dx = where.to_host(layer.backward(where.from_host(dy.copy()), ctx)).copy()
+        results.append((y, dx, where.to_host(layer.weight.grad).copy()))
+    for expected, found in zip(*results, strict=True):
+        scale = max(1.0, np.abs(expected).max())
+        np.testing.assert_allclose(found, expected, atol=0.03 * scale, rtol=0)

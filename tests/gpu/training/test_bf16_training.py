@@ -15,6 +15,7 @@ from mpitrain.device import CPU, bfloat16, is_bf16
 from mpitrain.device.weight_copy import WeightCopies
 from mpitrain.generation import NextToken
 from mpitrain.layers import Linear, Sequential
+from mpitrain.ops.cuda.elements import bf16_of
 from mpitrain.optim import LARS, SGD, Adagrad, Adam, AdamW
 from mpitrain.training.checkpoint import Snapshot
 from mpitrain.training.checkpoint.state import State
@@ -126,11 +127,9 @@ def test_masters_are_updated_as_without_a_copy(optimizer, options):
 
 
 def test_an_optimizer_that_knows_of_no_copy(device):
-    """The copy of the weights is made again before the next step."""
+    """The copy of the weights is made again before the next step, though the base of the class writes it."""
 
     class Plain(SGD):
-        writes_copy = False
-
         def update(self, block, lr, scale):
             np.subtract(block.w, block.grad * lr, out=block.w)
 
@@ -170,6 +169,13 @@ def test_products_read_changed_weights(device, change):
     other.arena.values[...] = other.device.from_host(device.to_host(job.arena.values))
     other.arena.values_changed()
     np.testing.assert_array_equal(found, other.device.to_host(other.model.forward(other.x, other.ctx)))
+
+
+def test_the_copy_of_weights_that_are_not_contiguous(device):
+    arena = Arena(Linear(6, 5), seed=1, device=device)
+    for part in (arena.named_tensors()["weight"], arena.named_tensors()["weight"].T):
+        found = bf16_of(part, "weights")
+        np.testing.assert_array_equal(device.to_host(found), device.to_host(part).astype(bfloat16()).astype(np.float32))
 
 
 def test_an_arena_that_is_gone_has_no_copy(device):

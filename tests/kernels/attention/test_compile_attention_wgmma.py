@@ -3,14 +3,13 @@
 By both compilers, nvcc and the one that users have, NVRTC.
 """
 
-import re
 from typing import NamedTuple
 
 import pytest
 
 from mpitrain.kernels.attention_wgmma import HEADS
 from tests.kernels import tools
-from tests.kernels.machine_code import MachineCode, build
+from tests.kernels.machine_code import MachineCode, build, check_registers_are_shared_out
 from tests.kernels.test_compile import BOTH, FENCES, GROWTH, check_resources
 
 pytestmark = pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU")
@@ -90,24 +89,6 @@ def test_no_fences_and_copies_of_four_dims(name, size, compiler):
 @each
 @pytest.mark.parametrize("name", FILES)
 def test_registers_are_shared_out(name, size, compiler):
-    """Consumers take no more registers than the producer gives away, and it needs none of those."""
-    code = code_of(name, size, compiler)
-    kinds = ("USETMAXREG.DEALLOC", "USETMAXREG.TRY_ALLOC")
-    given, taken = (next(i for i, opcode in enumerate(code.opcodes) if opcode.startswith(kind)) for kind in kinds)
-    left, most = (int(re.search(r"(0x[0-9a-f]+)$", code.instructions[i])[1], 16) for i in (given, taken))
     consumers = 3 if name == FORWARD and size <= 64 else 2
-    assert (left, most) == ((32, 160) if consumers == 3 else (24, 240))
-    assert left + consumers * most <= 512, "64 K registers, in groups of 128 threads"
-    assert max(registers(code, given)) < left
-    assert max(registers(code, taken)) < most
-
-
-def registers(code: MachineCode, first: int) -> set[int]:
-    """Return the numbers of the registers of all that can be reached from instruction ``first``."""
-    reached, open_ends = set(), [first]
-    while open_ends:
-        i = open_ends.pop()
-        if i not in reached and i < len(code.instructions):
-            reached.add(i)
-            open_ends += [] if code.instructions[i] == "EXIT" else code.successors(i)
-    return {int(r) for i in reached for r in re.findall(r"\bR(\d+)\b", code.instructions[i])}
+    shares = (32, 160) if consumers == 3 else (24, 240)
+    check_registers_are_shared_out(code_of(name, size, compiler), *shares, consumers)

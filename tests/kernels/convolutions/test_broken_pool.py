@@ -5,8 +5,8 @@ import pytest
 
 from mpitrain.ops.window import Window
 from tests.kernels import cpu
-from tests.kernels.convolutions import pools
 from tests.kernels.arrays import f32, i32, launch
+from tests.kernels.convolutions import pools
 
 pytestmark = [cpu.needs_gxx, pytest.mark.slow, pytest.mark.timeout(900)]
 

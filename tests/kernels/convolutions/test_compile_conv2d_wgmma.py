@@ -9,7 +9,7 @@ from mpitrain.kernels.convolution_wgmma import built_for
 from tests.kernels import tools
 from tests.kernels.convolutions.cases import of
 from tests.kernels.convolutions.hopper import wide
-from tests.kernels.machine_code import Built, build
+from tests.kernels.machine_code import Built, build, check_registers_are_shared_out
 from tests.kernels.test_compile import FENCES, GROWTH, check_resources
 
 pytestmark = pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU")
@@ -46,6 +46,7 @@ def test_resources_and_size(case, compiler):
     check_resources(made.said)
     assert not made.code.count("LDL", "STL"), "local memory"
     assert made.registers == 168, "what 384 threads share evenly"
+    check_registers_are_shared_out(made.code, 40, 232)
     assert len(made.code.instructions) <= GROWTH * case[4]
 
 

@@ -6,8 +6,8 @@ import pytest
 from mpitrain.ops import OPS
 from mpitrain.ops.window import Window
 from tests.kernels import cpu
-from tests.kernels.convolutions import pools
 from tests.kernels.arrays import Elements, f32, i32, launch
+from tests.kernels.convolutions import pools
 
 pytestmark = [cpu.needs_gxx, pytest.mark.parametrize("bf16", [0, 1])]
 
