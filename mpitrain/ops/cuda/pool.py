@@ -9,7 +9,7 @@ from ...kernels.launch import launch
 from ...kernels.plan import MOST_BLOCKS, THREADS, Launch, ceil_div
 from .. import pool as ops
 from ..window import Window
-from .elements import ElementKernel, element_kernel, elements_fit
+from .elements import ElementKernel, element_kernel, elements_fit, fitting
 from .launch import num_pieces, piece_of, spread, values, window_record
 
 STRIP = 4, 2  # lines of y of a thread with a stride of 1, and with others
@@ -90,8 +90,9 @@ def mean_pool_dx(dy: Any, window: Window, dx: Any) -> bool:
 @ops.global_mean.cuda
 def global_mean(x: Any, y: Any) -> bool:
     """Write the mean over all pixels."""
-    if not elements_fit(x, y):
+    if not elements_fit(y):
         return False
+    x = fitting(x, y, "images")
     images, height, width, channels = x.shape
     if y.size:
         grid = ceil_div(channels, 32 * piece_of(x)), min(images, MOST_BLOCKS[1]), 1
