@@ -1,11 +1,11 @@
 // Convolution 3 x 3 of few channels on Hopper's tensor cores, sm_90a: y or dx, from lines that are fetched once
 // Arch: sm_90a
 // Shapes: see common/convolution.cuh; one group, 3 x 3, stride and dilation 1. x (dy for dx) and w begin at multiples of
-//     16 bytes, as does out; channels and outputs are multiples of 8; at most DEPTH channels of x (dy for dx).
+//     16 bytes, as do out and C; channels and outputs are multiples of 8; at most DEPTH channels of x (dy for dx).
 // Types: bf16.
 // Launch: image_map: x (dy for dx) with dims (C, W, H, N), boxes of 64 x (WIDTH + 2) x 1 x (64 / WIDTH); weight_map: w as
 //     matrices (C, O), one a tap, boxes of 64 x DEPTH, for dx of 64 x TILE_N; out_map: out with the dims of image_map, boxes of
-//     64 x min(16, WIDTH) x 1 x (16 / that); the record; grid: blocks for each TILE_N columns, as many as run at once; 384 per
+//     64 x min(16, WIDTH) x 1 x (16 / that); c_map: C in the same boxes, read where beta is not 0; the record; grid: blocks for each TILE_N columns, as many as run at once; 384 per
 //     block; SHARED_BYTES of dynamic shared memory, one block per SM. COLUMN_MOMENTS: a slab is what one consumer writes.
 // Roofline: 2 N OH OW 9 C O operations for 2 (N H W C + N OH OW O) bytes: with 64 channels both take as long. Of 64 places
 //     across, OW are of use; of a multiprocessor's shared memory, 84 % (64 channels).
@@ -47,8 +47,7 @@ constexpr int SPAN = WIDTH + TAPS - 1;       // pixels of an image in a line
 constexpr int BOX_BYTES = 64 / WIDTH * SPAN * ROW_BYTES, LINE_BYTES = (BOX_BYTES + 1023) / 1024 * 1024;
 constexpr int TAP_BYTES = (B_K ? BOXES * TILE_N : DEPTH) * ROW_BYTES, WEIGHT_BYTES = TAPS * TAPS * TAP_BYTES;
 constexpr int RING_BYTES = (STAGES * (LINE_BYTES + 16) + 1023) / 1024 * 1024;
-constexpr int WRITER_BYTES = 4 * CONSUMERS * CHUNK_BYTES;
-#define SHARED_BYTES (WEIGHT_BYTES + WRITER_BYTES + CONSUMERS * RING_BYTES + 4 * TILE_N + 8 + 1024)
+#define SHARED_BYTES (WEIGHT_BYTES + CONSUMERS * (RING_BYTES + 4 * (16 * 128 + 8)) + 4 * TILE_N + 8 + 1024)
 
 static_assert(CONVOLUTION == CONVOLUTION_FORWARD || CONVOLUTION == CONVOLUTION_DX, "dw has another kernel");
 static_assert(TILE_N == 16 || TILE_N == 32 || TILE_N == 64, "pairs of groups, in one chunk");
@@ -62,6 +61,7 @@ using Conv = Convolution<Input, Output>;
 using LineRing = Ring<STAGES, LINE_BYTES, 0, 1>;
 using Work = Lines<TAPS, WIDTH>;
 using Writer = LineWriter<GROUPS, WIDTH>;
+static_assert(Writer::BYTES == 4 * 16 * 128, "as in SHARED_BYTES");
 
 // Which columns of out a block computes, and which of the consumers of these columns its consumers are.
 struct Part {
@@ -74,24 +74,29 @@ struct Part {
   }
 };
 
-// Shared memory: the filters, buffers of results, a ring of lines for each consumer, the bias, the filters' barrier.
+// Shared memory: the filters, buffers of results, a ring of lines for each consumer, the bias; barriers of the filters and
+// of the buffers.
 struct Shared {
   unsigned char* first;
   __device__ __forceinline__ explicit Shared(unsigned char* memory) : first(align_to_swizzle(memory)) {}
   __device__ __forceinline__ unsigned char* weights() const { return first; }
   __device__ __forceinline__ unsigned char* buffers(int consumer) const {
-    return first + WEIGHT_BYTES + consumer * WRITER_BYTES / CONSUMERS;
+    return first + WEIGHT_BYTES + consumer * Writer::BYTES;
   }
   __device__ __forceinline__ LineRing ring(int consumer) const {
-    return LineRing(first + WEIGHT_BYTES + WRITER_BYTES + consumer * RING_BYTES);
+    return LineRing(buffers(CONSUMERS) + consumer * RING_BYTES);
   }
   __device__ __forceinline__ float* bias() const {
-    return reinterpret_cast<float*>(first + WEIGHT_BYTES + WRITER_BYTES + CONSUMERS * RING_BYTES);
+    return reinterpret_cast<float*>(buffers(CONSUMERS) + CONSUMERS * RING_BYTES);
   }
   __device__ __forceinline__ Barrier* weights_there() const { return reinterpret_cast<Barrier*>(bias() + TILE_N); }
+  __device__ __forceinline__ Barrier* loaded(int consumer) const { return weights_there() + 1 + 4 * consumer; }
   __device__ __forceinline__ void init() const {
     barrier_init(weights_there(), 1);
-    for (int i = 0; i < CONSUMERS; i++) ring(i).init(4);  // its fence is for all
+    for (int i = 0; i < CONSUMERS; i++) {
+      Writer::init(loaded(i));
+      ring(i).init(4);  // its fence is for all
+    }
   }
 };
 
@@ -157,13 +162,16 @@ class Products {
       const unsigned char* line = ring.a(at.stage);
 #pragma unroll
       for (int tap = 0; tap < TAPS; tap++) {
+        const int group = box * TAPS + tap;
+        auto& a = fragments[group % SETS];
         wgmma_wait<1>();
-        if (box > 0 || tap > 0) keep_sums(fragments[(tap + 1) % TAPS]);  // the products before the last have read them
+        if (group > 0) keep_sums(fragments[(group - 2 + SETS) % SETS]);  // the group before the last has read them
+        keep(piece[tap]);  // not its sums with all of i, which would take twelve registers
 #pragma unroll
         for (int i = 0; i < STEPS; i++)
-          if (is_step(box, i)) ldmatrix_x4(fragments[tap][i], line + (piece[tap] ^ i * STEP_BYTES));
-        keep_sums(fragments[tap]);
-        if (box == 0 && tap == 0)
+          if (is_step(box, i)) ldmatrix_x4(a[i], line + (piece[tap] ^ i * STEP_BYTES));
+        keep_sums(a);
+        if (group == 0)
           forget_sums(sums[PHASE]);
         else
           keep_sums(sums[PHASE]);
@@ -171,8 +179,8 @@ class Products {
         wgmma_fence(sums[(PHASE + 2) % TAPS]);
 #pragma unroll
         for (int row = TAPS - 1; row >= 0; row--) {
-          add_tap(sums[(PHASE + TAPS - row) % TAPS], factor, box, row, tap);
-          if (box == BOXES - 1 && tap == TAPS - 1 && row == TAPS - 1) wgmma_commit();
+          add_tap(sums[(PHASE + TAPS - row) % TAPS], a, factor, box, row, tap);
+          if (group == BOXES * TAPS - 1 && row == TAPS - 1) wgmma_commit();
         }
         wgmma_commit();
       }
@@ -181,7 +189,7 @@ class Products {
       at.advance();
     }
     wgmma_wait<1>();
-    keep_sums(fragments[TAPS - 2]);
+    keep_sums(fragments[(BOXES * TAPS - 2) % SETS]);
     keep_sums(sums[(PHASE + 1) % TAPS]);
   }
   __device__ __forceinline__ void end() { wgmma_wait(sums); }
@@ -191,54 +199,69 @@ class Products {
   const unsigned long long weights;
   Place<STAGES> at;
   int piece[TAPS];  // of a line: the 16 bytes that this lane passes to ldmatrix, for each column of taps
-  unsigned fragments[TAPS][STEPS][4] = {};
+  static constexpr int SETS = BOXES % 2 ? TAPS : 2;  // so that each group of a line has the same set in all lines
+  unsigned fragments[SETS][STEPS][4] = {};
 
   static __device__ __forceinline__ constexpr bool is_step(int box, int i) { return box * BOX + i * STEP < DEPTH; }
-  __device__ __forceinline__ void add_tap(float (&to)[GROUPS][4], unsigned long long factor, int box, int row,
-                                          int tap) {
+  static __device__ __forceinline__ void add_tap(float (&to)[GROUPS][4], const unsigned (&a)[STEPS][4],
+                                                 unsigned long long factor, int box, int row, int tap) {
     const int first = (row * TAPS + tap) * TAP_BYTES + box * (B_K ? TILE_N : BOX) * ROW_BYTES;
 #pragma unroll
     for (int i = 0; i < STEPS; i++)
       if (is_step(box, i))
-        wgmma<B_K>(to, fragments[tap][i], wgmma_advance(factor, first + i * (B_K ? STEP_BYTES : STEP * ROW_BYTES)),
+        wgmma<B_K>(to, a[i], wgmma_advance(factor, first + i * (B_K ? STEP_BYTES : STEP * ROW_BYTES)),
                    box > 0 || row > 0 || tap > 0 || i > 0);
   }
 };
 
-// Line after line; the three ways are those of the three sums.
-__device__ __forceinline__ void consume(const Shared& shared, const TensorMap& out_map, const Conv& conv,
-                                        const Part& part) {
-  const int consumer = warpgroup() - 1, number = part.first + consumer;
-  const Work work(conv, part.consumers);
-  Products products(shared, consumer);
-  Writer writer(shared.buffers(consumer), shared.bias(), part.col);
-  LinePlace line = work.first(number);
-  int left = work.count(number), ahead = TAPS - 1;  // lines to read before the first one is complete
-  barrier_wait(shared.weights_there(), 0);
-  const auto next = [&](const float(&sums)[GROUPS][4]) {
-    if (ahead > 0) {
-      ahead--;
-    } else {
-      if (line.line < work.outputs) writer.write(conv, out_map, line, sums);
-      work.advance(line);
-    }
-    return --left > 0;
-  };
-  while (left > 0) {
-    products.add_line<0>();
-    if (!next(products.sums[1])) break;
-    products.add_line<1>();
-    if (!next(products.sums[2])) break;
-    products.add_line<2>();
-    next(products.sums[0]);
+// Line after line; the three phases are those of the three sums.
+class Consumer {
+ public:
+  __device__ __forceinline__ Consumer(const Shared& shared, const TensorMap& out_map, const TensorMap& c_map,
+                                      const Conv& conv, const Part& part, int consumer)
+      : out_map(out_map),
+        c_map(c_map),
+        conv(conv),
+        work(conv, part.consumers),
+        products(shared, consumer),
+        writer(shared.buffers(consumer), shared.loaded(consumer), shared.bias(), part.col),
+        line(work.first(part.first + consumer)),
+        left(work.count(part.first + consumer)) {}
+
+  __device__ __forceinline__ void consume(int number, int consumer) {
+    const bool any = left > 0;
+    while (left > 0 && take<0>() && take<1>()) take<2>();
+    products.end();
+    writer.end(conv, number, consumer, any);
   }
-  products.end();
-  writer.end(conv, number, consumer, work.count(number) > 0);
-}
+
+ private:
+  const TensorMap &out_map, &c_map;
+  const Conv& conv;
+  const Work work;
+  Products products;
+  Writer writer;
+  LinePlace line;
+  int left, ahead = TAPS - 1;  // lines to read; and before the first line of out is complete
+
+  template <int PHASE>
+  __device__ __forceinline__ bool take() {
+    const bool writes = ahead == 0 && line.line < work.outputs;
+    if (writes) writer.begin(conv, c_map, line);
+    products.add_line<PHASE>();
+    if (writes) writer.write(conv, out_map, line, products.sums[(PHASE + 1) % TAPS]);
+    if (ahead > 0)
+      ahead--;
+    else
+      work.advance(line);
+    return --left > 0;
+  }
+};
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 conv2d_lines_wgmma(const __grid_constant__ TensorMap image_map, const __grid_constant__ TensorMap weight_map,
-                   const __grid_constant__ TensorMap out_map, const __grid_constant__ Conv conv) {
+                   const __grid_constant__ TensorMap out_map, const __grid_constant__ TensorMap c_map,
+                   const __grid_constant__ Conv conv) {
   DYNAMIC_SHARED(memory);
   const Shared shared(memory);
   const Part part(conv);
@@ -255,5 +278,9 @@ conv2d_lines_wgmma(const __grid_constant__ TensorMap image_map, const __grid_con
         const int warp = threadIdx.x / 32;
         if (warp < CONSUMERS && threadIdx.x % 32 == 0) produce(shared, image_map, conv, part, warp);
       },
-      [&] { consume(shared, out_map, conv, part); });
+      [&] {
+        const int consumer = warpgroup() - 1;
+        barrier_wait(shared.weights_there(), 0);
+        Consumer(shared, out_map, c_map, conv, part, consumer).consume(part.first + consumer, consumer);
+      });
 }

@@ -9,23 +9,21 @@ class RunningMoments {
  public:
   // Add the first `rows` of 8 rows of a chunk. Every lane calls it.
   __device__ __forceinline__ void add(const unsigned char* eight, int rows) {
-    if (count == 0 && rows > 0) pair_of(eight, 0, center);
+    if (count == 0 && rows > 0) center = pair_of(eight, 0);
 #pragma unroll
     for (int row = 0; row < 8; row++) {
-      if (row >= rows) continue;
-      float x[2];
-      pair_of(eight, row, x);
+      const unsigned pair = row < rows ? pair_of(eight, row) : center;
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        x[i] -= center[i];
-        sums[i] += x[i];
-        squares[i] += x[i] * x[i];
+        const float apart = half_of(pair, i) - half_of(center, i);
+        sums[i] += apart;
+        squares[i] += apart * apart;
       }
     }
     count += max(rows, 0);
   }
 
-  // Write means, and `apart` numbers behind them squared differences, of the first `columns` of the 64 columns. memory: 512
+  // Write means, and `apart` numbers behind them squared differences, of the first `columns` of 64. memory: 512
   // bytes for each of the warpgroup's warps, `bytes` apart. Every thread of the warpgroup calls it.
   __device__ __forceinline__ void write(float* to, long long apart, int columns, unsigned char* memory, int bytes,
                                         int barrier) const {
@@ -34,13 +32,13 @@ class RunningMoments {
     auto* mine = reinterpret_cast<Part*>(memory + warp * bytes);
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      mine->mean[2 * lane + i] = count > 0 ? center[i] + sums[i] * part : 0;
+      mine->mean[2 * lane + i] = count > 0 ? half_of(center, i) + sums[i] * part : 0;
       mine->squares[2 * lane + i] = fmaxf(0, squares[i] - sums[i] * sums[i] * part);
     }
     if (lane == 0) mine->count = count;
     named_barrier_wait<128>(barrier);
     const int column = threadIdx.x % 128;
-    if (column >= columns || column >= 64) return;
+    if (column >= columns) return;
     const auto of = [&](int i) { return reinterpret_cast<const Part*>(memory + i * bytes); };
     float total = 0, off = 0, squared = 0;
     for (int i = 0; i < 4; i++) {
@@ -60,14 +58,15 @@ class RunningMoments {
   struct Part {
     float mean[64], squares[64], count;
   };
-  float center[2] = {}, sums[2] = {}, squares[2] = {};
+  float sums[2] = {}, squares[2] = {};
+  unsigned center = 0;  // the first row
   int count = 0;
 
   // This lane's two columns of a row.
-  static __device__ __forceinline__ void pair_of(const unsigned char* eight, int row, float (&x)[2]) {
-    const int lane = threadIdx.x % 32;
-    const unsigned pair = *reinterpret_cast<const unsigned*>(eight + row * 128 + (4 * lane ^ 16 * row));
-    x[0] = float_from_bits(pair << 16);
-    x[1] = float_from_bits(pair & 0xFFFF0000);
+  static __device__ __forceinline__ unsigned pair_of(const unsigned char* eight, int row) {
+    return *reinterpret_cast<const unsigned*>(eight + row * 128 + (4 * (threadIdx.x % 32) ^ 16 * row));
+  }
+  static __device__ __forceinline__ float half_of(unsigned pair, int i) {
+    return float_from_bits(i ? pair & 0xFFFF0000 : pair << 16);
   }
 };

@@ -49,7 +49,7 @@ def _maps(device: Any, made: ConvolutionPlan, number: int, operands: Operands) -
     """Return the tensor maps of a launch, if its kernel takes them."""
     if not made.parts:
         return ()
-    arguments = made.parts[number].maps(made.tile, operands.a, operands.b, operands.out)
+    arguments = made.parts[number].maps(made.tile, operands.a, operands.b, operands.out, operands.c or operands.out)
     return tuple(join_maps([device.tensor_map(planned) for planned in each]) for each in arguments)
 
 

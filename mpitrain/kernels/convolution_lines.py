@@ -25,6 +25,7 @@ MOST_STAGES = 6
 ROW_BYTES = 128
 SWIZZLE = 1024
 LINE_US = 0.4  # that a line takes at least, from its arrival to its results
+COMMON = (16, 32), (32, 16), (64, 8), (64, 56), (128, 28), (128, 56)  # channels, and pixels across
 TILES = tuple(Tile(KERNEL, WGMMA_ROWS, n, 0, n, 2) for n in (16, 32, 64))
 
 
@@ -92,7 +93,8 @@ def _bytes(conv: Convolution, stages: int) -> int:
     rows = n * ceil_div(depth, BOX) if conv.kind == "dx" else depth
     line = ceil_div(work.images * (work.width + TAPS - 1) * ROW_BYTES, SWIZZLE) * SWIZZLE
     ring = ceil_div(stages * (line + 2 * BARRIER_BYTES), SWIZZLE) * SWIZZLE
-    fixed = TAPS * TAPS * rows * ROW_BYTES + WGMMA_WARPS * CHUNK_BYTES + 4 * n + BARRIER_BYTES + SWIZZLE
+    fixed = TAPS * TAPS * rows * ROW_BYTES + WGMMA_WARPS * (CHUNK_BYTES + BARRIER_BYTES) + 4 * n
+    fixed += BARRIER_BYTES + SWIZZLE
     return fixed + CONSUMERS * ring
 
 
@@ -110,6 +112,17 @@ def built_for(conv: Convolution, moments: bool = False) -> Kernel:
     return kernel(f"{KERNEL}.cu", macros)
 
 
+def common_kernels() -> list[Kernel]:
+    """Return the kernels for the layers of common networks, to build ahead; those of others are built when first used."""
+    found = []
+    for channels, across in COMMON:
+        size = across, across
+        for kind, moments in (("forward", False), ("forward", True), ("dx", False)):
+            conv = Convolution(kind, 1, size, channels, channels, (3, 3), (1, 1), (1, 1), (1, 1), 1, "bf16", "bf16")
+            found.append(built_for(conv, moments))
+    return found
+
+
 class LinePart(Part):
     """The launch of a convolution line by line."""
 
@@ -118,8 +131,8 @@ class LinePart(Part):
         """Its lines."""
         return Work.of(self.conv)
 
-    def maps(self, tile: Tile, a: int, b: int, out: int) -> tuple[tuple[TensorMap | Im2colMap, ...], ...]:
-        """Return the maps of the gathered images, of w and of the result, which begin at these addresses."""
+    def maps(self, tile: Tile, a: int, b: int, out: int, c: int) -> tuple[tuple[TensorMap | Im2colMap, ...], ...]:
+        """Return the maps of the gathered images, of w, of the result and of C, which begin at these addresses."""
         conv, work = self.conv, self.work
         size, channels = conv.gathered
         out_size = conv.size if conv.kind == "dx" else conv.output
@@ -130,7 +143,10 @@ class LinePart(Part):
         return (
             (_images(a, conv.images, size, channels, (BOX, work.width + TAPS - 1, 1, work.images)),),
             (TensorMap(b, 2, *taps, (BOX, rows)),),
-            (_images(out, conv.images, out_size, conv.width, (BOX, pixels, 1, CHUNK_ROWS // pixels)),),
+            *(
+                (_images(each, conv.images, out_size, conv.width, (BOX, pixels, 1, CHUNK_ROWS // pixels)),)
+                for each in (out, c)
+            ),
         )
 
     def launch(self, tile: Tile, splits: int, num_processors: int) -> Launch:

@@ -42,7 +42,7 @@ def on_a_gpu(names: str, *files: str) -> tuple[str, ...]:
     return (*(f"tests/gpu/{file}.py" for file in files), "-m", "gpu", "-k", names)
 
 
-CONVOLUTIONS = "conv2d", "conv2d_wgmma", "conv2d_depthwise"
+CONVOLUTIONS = "conv2d", "conv2d_wgmma", "conv2d_lines", "conv2d_depthwise"
 ATTENTION = "test_attention", "test_attention_fused", "test_attention_decode"
 SANITIZED = "test_random_shapes or test_layers or test_elementwise or test_compress or 129"  # some of all: it is slow
 STAGES = (

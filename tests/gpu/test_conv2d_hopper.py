@@ -15,13 +15,22 @@ from tests.gpu.training import Job
 from tests.kernels.convolutions import of
 
 WGMMA = {"conv2d_wgmma", "conv2d_dw_wgmma"}
+LINES = "conv2d_lines_wgmma"
 
 
 def wgmma_first(conv, arch, num_processors, table, elementwise):
-    """Choose wgmma even where so small a convolution is faster by mma."""
+    """Choose wgmma, tap by tap, even where so small a convolution is faster by mma."""
     tiles = [tile for tile in TILES if takes(tile, conv, arch) and not (elementwise and tile.is_persistent)]
     tile = next((tile for tile in tiles if tile.is_persistent), tiles[0])
     return tile, splits_of(conv, tile, num_processors)[-1]
+
+
+def lines_first(conv, arch, num_processors, table, elementwise):
+    """Choose the kernel that goes line by line, where it covers a convolution."""
+    tile = next((tile for tile in TILES if tile.kernel == LINES and takes(tile, conv, arch)), None)
+    if tile is None or elementwise:
+        return wgmma_first(conv, arch, num_processors, table, elementwise)
+    return tile, 1
 
 
 @pytest.mark.parametrize(
@@ -60,14 +69,41 @@ def test_against_numpy(channels, window, by_wgmma, monkeypatch):
         np.testing.assert_allclose(got, out, rtol=2**-8, atol=2**-9 * scale if name != "dw" else 1e-5 * scale)
 
 
+@pytest.mark.parametrize(("arch", "launched"), [("sm_90a", {LINES: 1}), ("sm_80", {"conv2d_mma": 1})])
+@pytest.mark.parametrize("offset", [0, 3])
+def test_lines_by_ops(arch, launched, offset, monkeypatch):
+    """Forward and dx of 3 x 3; images that do not begin at multiples of 16 bytes are left to another kernel."""
+    if arch == "sm_90a":
+        monkeypatch.setattr(convolution_plan, "choose_convolution", lines_first)
+    convolution_plan.plan_convolution.cache_clear()
+    device, rng = ShimDevice(arch, num_processors=3), np.random.default_rng(3)
+    device.precision, plan = "bf16", plan_conv2d(Window((3, 3), padding=(1, 1)), (9, 8), 1, 24, 40)
+    shapes = (3, 9, 8, 24), (3, 3, 24, 40), (3, 9, 8, 40)
+    x, w, dy = (rng.standard_normal(shape).astype(ml_dtypes.bfloat16) for shape in shapes)
+    b = rng.standard_normal(40).astype(np.float32)
+    for op, given, shape in ((conv2d, (x, w, b), dy.shape), (conv2d_dx, (dy, w), x.shape)):
+        exact = np.empty(shape, np.float32)
+        op.numpy(*(a.astype(np.float32) for a in given), exact, plan)
+        room = device.empty((exact.size + offset,), ml_dtypes.bfloat16)
+        out = room[offset:].reshape(shape)
+        with device.counted() as found:
+            op(*(device.from_host(a) for a in given), out, plan)
+        got = {name: count for name, count in found["launches"].items() if name.startswith("conv2d")}
+        assert got == ({"conv2d_mma": 1} if offset else launched)
+        np.testing.assert_allclose(device.to_host(out).astype(np.float32), exact, rtol=2**-7, atol=2**-7)
+    convolution_plan.plan_convolution.cache_clear()
+
+
 @pytest.mark.parametrize("batch", [32, 256])
 def test_resnet50_is_planned_for_wgmma(batch):
     """Layers of 3x3, in all three products."""
     for size, channels, stride in ((56, 64, 1), (56, 128, 2), (28, 128, 1), (28, 256, 2), (14, 256, 1), (7, 512, 1)):
         for kind in ("forward", "dx", "dw"):
-            conv = of(kind, batch, (size, size), channels, channels, (3, 3), (stride, stride), (1, 1), inputs="bf16")
+            types = {"inputs": "bf16", "outputs": "fp32" if kind == "dw" else "bf16"}
+            conv = of(kind, batch, (size, size), channels, channels, (3, 3), (stride, stride), (1, 1), **types)
             tile, _ = choose_convolution(conv, "sm_90a", 132, read_table())
-            assert tile.kernel == "conv2d_wgmma", conv
+            by_lines = channels == 64 or (channels, stride, batch) == (128, 1, 256)
+            assert tile.kernel == (LINES if by_lines and kind != "dw" else "conv2d_wgmma"), conv
 
 
 def test_training_by_wgmma(monkeypatch):

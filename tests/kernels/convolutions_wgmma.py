@@ -62,7 +62,7 @@ def launch(case: Case, part: Part, tile: Tile, kernels: cpu.Kernels, arrays: Arr
     memory = [arrays.a, arrays.b, arrays.c, arrays.out, arrays.bias, arrays.column_sums, arrays.partials]
     options = {"memory": memory, "seed": case.seed}
     planned = part.launch(tile, splits, PROCESSORS * tile.cluster)
-    maps = part.maps(tile, *(array.ctypes.data for array in (arrays.a, arrays.b, arrays.out)))
+    maps = part.maps(tile, *(array.ctypes.data for array in (arrays.a, arrays.b, arrays.out, arrays.c)))
     kernels.launch(
         name,
         grid=planned.grid,

@@ -188,7 +188,8 @@ def _planned(
         return None
     of_a, of_b = int(a.data.ptr), int(b.data.ptr)
     copied = kind == "dx" or is_bf16(a)  # the other factor too in chunks, or by the copy engine
-    odd = any(address % CHUNK_BYTES for address in ((of_a, of_b) if copied else (of_a,)))
+    addresses = [of_a, *([of_b] if copied else []), *([int(out.data.ptr)] if is_bf16(out) else [])]
+    odd = any(address % CHUNK_BYTES for address in addresses)
     made = plan_convolution(conv, device.arch, device.num_processors, odd, moments)
     return None if made is None else _Planned(conv, made, of_a, of_b)
 
