@@ -1,21 +1,22 @@
 // Convolution 3 x 3 of few channels on Hopper's tensor cores, sm_90a: y or dx, from lines that are fetched once
 // Arch: sm_90a
-// Shapes: see common/convolution.cuh; one group, 3 x 3, stride and dilation 1. x (dy for dx) and w begin at multiples of
-//     16 bytes, as do out and C; channels and outputs are multiples of 8; at most DEPTH channels of x (dy for dx).
+// Shapes: see common/convolution.cuh; one group, 3 x 3, stride and dilation 1. x (dy for dx), w, out and C begin at
+//     multiples of 16 bytes; channels and outputs are multiples of 8; x (dy for dx) has at most DEPTH channels.
 // Types: bf16.
 // Launch: image_map: x (dy for dx) with dims (C, W, H, N), boxes of 64 x (WIDTH + 2) x 1 x (64 / WIDTH); weight_map: w as
-//     matrices (C, O), one a tap, boxes of 64 x DEPTH, for dx of 64 x TILE_N; out_map: out with the dims of image_map, boxes of
-//     64 x min(16, WIDTH) x 1 x (16 / that); c_map: C in the same boxes, read where beta is not 0; the record; grid: blocks for each TILE_N columns, as many as run at once; 384 per
-//     block; SHARED_BYTES of dynamic shared memory, one block per SM. COLUMN_MOMENTS: a slab is what one consumer writes.
-// Roofline: 2 N OH OW 9 C O operations for 2 (N H W C + N OH OW O) bytes: with 64 channels both take as long. Of 64 places
-//     across, OW are of use; of a multiprocessor's shared memory, 84 % (64 channels).
+//     matrices (C, O), one a tap, boxes of 64 x DEPTH, for dx of 64 x TILE_N; out_map: out with the dims of image_map,
+//     boxes of 64 x min(16, WIDTH) x 1 x (16 / that); c_map: C in the same boxes, read where beta is not 0; the record;
+//     grid: as many blocks for each TILE_N columns as run at once; 384 per block; SHARED_BYTES of dynamic shared memory,
+//     one block per SM. TILE_N is 64, or at least N. COLUMN_MOMENTS: a slab is what one consumer writes.
+// Roofline: 2 N OH OW 9 C O operations for 2 (N H W C + N OH OW O) bytes: with 64 channels both take as long. Of 64
+//     places across, OW are of use. Shared memory is busy for 84 % of the tensor cores' time (64 channels).
 // Oracle: ops/conv2d.py. Source: PTX ISA, "wgmma.mma_async", "ldmatrix"; see conv2d_wgmma.cu. It has not run on a GPU.
 //
-// conv2d_wgmma.cu fetches a pixel for each tap, which with 64 channels takes longer than its products. Here the filters of
-// TILE_N outputs stay in shared memory, and each consumer goes down its lines (common/lines.cuh), each of which the copy engine brings once,
-// with a pixel more on both sides. A line is a factor of 3 lines of out: their sums are in registers, three at a time. A
-// of wgmma comes from registers too: ldmatrix takes the pixels of a tap wherever they lie, and what it loads for one of
-// the three columns of taps serves its three rows.
+// conv2d_wgmma.cu fetches a pixel for each tap, which with 64 channels takes longer than its products. Here the filters
+// of TILE_N outputs stay in shared memory, and each consumer goes down its lines (common/lines.cuh), which the copy
+// engine brings once, with a pixel more on both sides. A line is a factor of three lines of out: their sums are in
+// registers, all three. A of wgmma comes from registers too: ldmatrix takes the pixels of a tap wherever they lie, and
+// what it loads for one of the three columns of taps serves its three rows.
 #define INPUT_BF16 1
 #define OUTPUT_BF16 1
 #include "common/convolution.cuh"
@@ -74,8 +75,8 @@ struct Part {
   }
 };
 
-// Shared memory: the filters, buffers of results, a ring of lines for each consumer, the bias; barriers of the filters and
-// of the buffers.
+// Shared memory: the filters, buffers of results, a ring of lines for each consumer, the bias; barriers of the filters
+// and of the buffers.
 struct Shared {
   unsigned char* first;
   __device__ __forceinline__ explicit Shared(unsigned char* memory) : first(align_to_swizzle(memory)) {}

@@ -34,7 +34,8 @@ struct ChunkPlace<bf16> {
     for (int g = 0; g < G; g += 2) get_two(chunk, g, x[g], x[g + 1]);
   }
   // Groups g, which is even, and g + 1.
-  __device__ __forceinline__ void put_two(unsigned char* chunk, int g, const float (&x)[4], const float (&y)[4]) const {
+  __device__ __forceinline__ void put_two(unsigned char* chunk, int g, const float (&x)[4],
+                                          const float (&y)[4]) const {
     const unsigned r[4] = {to_bf16_pair(x[0], x[1]), to_bf16_pair(x[2], x[3]), to_bf16_pair(y[0], y[1]),
                            to_bf16_pair(y[2], y[3])};
     stmatrix_x4(chunk + row + 16 * (piece ^ g), r);

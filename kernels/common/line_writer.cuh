@@ -1,6 +1,6 @@
-// The epilogue of convolutions line by line (see epilogue.cuh for its steps): 16 places across of a warp go to memory by
-// way of shared memory, and the copy engine leaves out what lies outside of the images. C comes the same way, fetched
-// while its line is multiplied. bf16.
+// The epilogue of convolutions line by line (see epilogue.cuh for its steps): 16 places across of a warp go to memory
+// by way of shared memory, and the copy engine leaves out what lies outside of the images. C comes the same way,
+// fetched while its line is multiplied. bf16.
 // COLUMN_MOMENTS 1: moments of all lines of a consumer, one slab.
 // Source: PTX ISA, "cp.async.bulk.tensor"; "stmatrix".
 #pragma once
@@ -16,8 +16,8 @@ class LineWriter {
   using Conv = Convolution<bf16, bf16>;
   static constexpr int BYTES = 4 * CHUNK_BYTES;  // of buffers, of a consumer
 
-  // In shared memory: buffers, from a multiple of 1024 bytes on; a barrier for each warp; and the bias of these columns, of
-  // which `col` is the first.
+  // In shared memory: buffers, from a multiple of 1024 bytes on; a barrier for each warp; the bias of these columns.
+  // col: the first of them.
   __device__ __forceinline__ LineWriter(unsigned char* buffers, Barrier* loaded, const float* bias, int col)
       : buffers(buffers),
         buffer(buffers + threadIdx.x / 32 % 4 * CHUNK_BYTES),
@@ -82,7 +82,7 @@ class LineWriter {
     if (COLUMN_MOMENTS) add_moments(conv, line);
   }
 
-  // After all lines of consumer `number`, its block's `consumer`, which has some or none: its threads may end only then.
+  // After all lines of consumer `number`, its block's `consumer`, which has `any` or none: threads end only then.
   __device__ __forceinline__ void end(const Conv& conv, int number, int consumer, bool any) {
     if (threadIdx.x % 32 == 0) tensor_stores_read<0>();
     if (!COLUMN_MOMENTS || !any) return;

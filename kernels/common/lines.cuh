@@ -1,11 +1,11 @@
 // Convolutions line by line (sm_90): the work of a consumer is a range of lines of out, down the images.
 //
-// 64 places across are the pixels of a line of one image, or of the same line of several narrow ones side by side: IMAGES
-// times ACROSS. Wider lines are cut in strips of ACROSS. Below a line of a unit (of so many images, of a strip) lies the
-// next, and below its last the first of the next unit. Between the lines of two units come as many lines of zeros as the
-// padding has: those below one image are those above the next. So line t of a unit is line t - padding of the gathered
-// images, line `o` of out is the sum over lines o to o + TAPS - 1, and what begins behind the last line of out belongs to two
-// units and is not written. The copy engine fills with zeros what lies outside of the images.
+// 64 places across are the pixels of a line of one image, or of the same line of several narrow ones side by side:
+// IMAGES of ACROSS places. Wider lines are cut in strips. Below a line of a unit (a strip of so many images) lies the
+// next, and below its last the first of the next unit. Between the lines of two units come as many lines of zeros as
+// the padding has: those below one image are those above the next. So line t of a unit is line t - padding of the
+// gathered images, and line o of out is the sum over lines o to o + TAPS - 1. What begins behind the last line of out
+// belongs to two units and is not written. The copy engine fills with zeros what lies outside of the images.
 #pragma once
 #include "convolution.cuh"
 

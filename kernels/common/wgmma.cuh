@@ -31,8 +31,8 @@ __device__ __forceinline__ unsigned long long wgmma_advance(unsigned long long f
   return factor + (bytes >> 4);
 }
 
-// The same factor, as a number that the compiler knows to be the same in all lanes; what is derived from it is not kept in
-// registers from one call to the next, where many would be.
+// The same factor, as a number that the compiler knows to be the same in all lanes. What is derived from it does not
+// stay in registers from one call to the next, where it would take many.
 __device__ __forceinline__ unsigned long long wgmma_factor_of_warp(unsigned long long factor) {
   return factor >> 32 << 32 | __shfl_sync(~0u, static_cast<unsigned>(factor), 0);
 }

@@ -64,7 +64,7 @@ class Work:
 
 
 def covers(conv: Convolution) -> bool:
-    """Return whether the kernel computes ``conv``: 3 x 3 in bf16 with stride 1, and at most 128 channels to sum over."""
+    """Return whether the kernel computes ``conv``: 3 x 3 in bf16, stride 1, at most 128 channels to sum over."""
     window = conv.kernel, conv.stride, conv.dilation
     if window != ((TAPS, TAPS), (1, 1), (1, 1)) or conv.groups != 1 or conv.kind == "dw":
         return False
@@ -105,7 +105,7 @@ def _stages(conv: Convolution) -> int:
 
 
 def built_for(conv: Convolution, moments: bool = False) -> Kernel:
-    """Return the kernel that computes ``conv``, and with ``moments`` those of its slabs (kernels/common/epilogue.cuh)."""
+    """Return the kernel that computes ``conv``, and with ``moments`` those of slabs (kernels/common/epilogue.cuh)."""
     macros = {"CONVOLUTION": KINDS.index(conv.kind), "EPILOGUE": EPILOGUES.index(conv.epilogue)}
     macros |= {"TILE_N": tile_of(conv).n, "DEPTH": depth_of(conv), "STAGES": _stages(conv)}
     macros |= {"WIDTH": Work.of(conv).width} | ({"COLUMN_MOMENTS": 1} if moments else {})
@@ -113,7 +113,7 @@ def built_for(conv: Convolution, moments: bool = False) -> Kernel:
 
 
 def common_kernels() -> list[Kernel]:
-    """Return the kernels for the layers of common networks, to build ahead; those of others are built when first used."""
+    """Return the kernels for the layers of common networks, to build ahead; others are built when first used."""
     found = []
     for channels, across in COMMON:
         size = across, across
@@ -154,7 +154,7 @@ class LinePart(Part):
         return Launch(_grid(self.conv, num_processors), (tile.threads, 1, 1), _bytes(self.conv, _stages(self.conv)))
 
     def slab(self, tile: Tile, num_processors: int) -> int:
-        """Return the pixels of a slab, those of one consumer; 0 where slabs are of different sizes: then none are written."""
+        """Return the pixels of a slab, those of one consumer; 0 where sizes differ: then none are written."""
         conv, work = self.conv, self.work
         across = self.classes.horizontal[0].positions
         if conv.images % work.images or (work.strips > 1 and across % work.width):

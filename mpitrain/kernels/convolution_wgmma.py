@@ -95,7 +95,7 @@ class Part:
         return TensorMap(address, 2, size, row, size[1] * row, (BOX, rows // tile.cluster))
 
     def maps(self, tile: Tile, a: int, b: int, out: int, c: int) -> tuple[tuple[TensorMap | Im2colMap, ...], ...]:
-        """Return the maps of each argument before the record; ``a``, ``b``, ``out`` and ``c`` are addresses of arrays."""
+        """Return the maps of each argument before the record, of the arrays that begin at these addresses."""
         return self.images_maps(a), (self.factor_map(b, tile),)
 
     def slab(self, tile: Tile, num_processors: int) -> int:

@@ -138,9 +138,8 @@ class Arrays:
         """The same of all rows, merged: for slabs that are not rows below each other."""
         stored = self.outputs.value(self.out).reshape(self.rows, self.columns)
         slabs = -(-self.rows // slab)
-        means, squares = np.float64(self.column_sums.reshape(-1)[: 2 * slabs * self.columns]).reshape(
-            slabs, 2, self.columns
-        ).swapaxes(0, 1)
+        found = np.float64(self.column_sums.reshape(-1)[: 2 * slabs * self.columns])
+        means, squares = found.reshape(slabs, 2, self.columns).swapaxes(0, 1)
         counts = np.minimum(slab, self.rows - slab * np.arange(slabs))[:, None]
         mean = (counts * means).sum(axis=0) / self.rows
         np.testing.assert_allclose(mean, stored.mean(axis=0), rtol=1e-5, atol=1e-5)

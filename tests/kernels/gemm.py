@@ -65,7 +65,8 @@ def shim_map(
     more = 4 - len(size)
     record = np.zeros((), TENSOR_MAP)
     record["base"], record["element_bytes"], record["rank"] = base, element_bytes, len(size)
-    record["size"], record["stride"], record["box"] = [*size, *[1] * more], [*stride, *[0] * more], (*box, *[1] * (4 - len(box)))
+    record["size"], record["stride"] = [*size, *[1] * more], [*stride, *[0] * more]
+    record["box"] = [*box, *[1] * (4 - len(box))]
     return record
 
 

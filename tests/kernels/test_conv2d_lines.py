@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mpitrain.kernels.convolution_lines import Work, covers, tile_of
+from mpitrain.kernels.convolution_lines import covers, tile_of
 from tests.kernels import cpu
 from tests.kernels.convolutions import Case, of
 from tests.kernels.convolutions_wgmma import run
@@ -18,7 +18,7 @@ def lines(*sizes, padding=(1, 1), epilogue="none", kind="forward"):
     return of(kind, *sizes, (3, 3), padding=padding, inputs="bf16", outputs="bf16", epilogue=epilogue)
 
 
-# Of each width of a line: one image and several, of which the last are fewer; one strip and two; all depths and columns.
+# Of each width of a line: one image and several, of which the last are fewer; one strip and two; depths and columns.
 CASES = [
     Case(lines(3, (5, 40), 64, 64), bias=True),
     Case(lines(2, (3, 67), 16, 64, padding=(0, 2)), beta=1.0),
