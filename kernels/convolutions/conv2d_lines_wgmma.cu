@@ -1,6 +1,6 @@
 // Convolution 3 x 3 of few channels on Hopper's tensor cores, sm_90a: y or dx, from lines that are fetched once
 // Arch: sm_90a
-// Shapes: see convolution.cuh; one group, 3 x 3, stride and dilation 1. x (dy for dx), w, out and C begin at
+// Shapes: see convolutions/convolution.cuh; one group, 3 x 3, stride and dilation 1. x (dy for dx), w, out and C begin at
 //     multiples of 16 bytes; channels and outputs are multiples of 8; x (dy for dx) has at most DEPTH channels.
 // Types: bf16.
 // Launch: image_map: x (dy for dx) with dims (C, W, H, N), boxes of 64 x (WIDTH + 2) x 1 x (64 / WIDTH); weight_map: w as

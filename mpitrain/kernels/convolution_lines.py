@@ -105,7 +105,7 @@ def _stages(conv: Convolution) -> int:
 
 
 def built_for(conv: Convolution, moments: bool = False) -> Kernel:
-    """Return the kernel that computes ``conv``, and with ``moments`` those of slabs (kernels/common/epilogue.cuh)."""
+    """Return the kernel that computes ``conv``, and with ``moments`` those of slabs (kernels/products/epilogue.cuh)."""
     macros = {"CONVOLUTION": KINDS.index(conv.kind), "EPILOGUE": EPILOGUES.index(conv.epilogue)}
     macros |= {"TILE_N": tile_of(conv).n, "DEPTH": depth_of(conv), "STAGES": _stages(conv)}
     macros |= {"WIDTH": Work.of(conv).width} | ({"COLUMN_MOMENTS": 1} if moments else {})

@@ -8,7 +8,7 @@ from mpitrain.device import CPU
 from mpitrain.kernels import convolution_plan
 from mpitrain.kernels.convolution_plan import TILES, choose_convolution, splits_of, takes
 from mpitrain.kernels.planner import read_table
-from mpitrain.ops.conv2d import conv2d, conv2d_dw, conv2d_dx, plan_conv2d
+from mpitrain.ops.conv2d import conv2d, conv2d_add_relu, conv2d_dw, conv2d_dx, plan_conv2d
 from mpitrain.ops.window import Window
 from tests.gpu.device import ShimDevice
 from tests.gpu.training.job import Job
@@ -69,27 +69,30 @@ def test_against_numpy(channels, window, by_wgmma, monkeypatch):
         np.testing.assert_allclose(got, out, rtol=2**-8, atol=2**-9 * scale if name != "dw" else 1e-5 * scale)
 
 
-@pytest.mark.parametrize(("arch", "launched"), [("sm_90a", {LINES: 1}), ("sm_80", {"conv2d_mma": 1})])
+@pytest.mark.parametrize(("arch", "kernel"), [("sm_90a", LINES), ("sm_80", "conv2d_mma")])
 @pytest.mark.parametrize("offset", [0, 3])
-def test_lines_by_ops(arch, launched, offset, monkeypatch):
-    """Forward and dx of 3 x 3; images that do not begin at multiples of 16 bytes are left to another kernel."""
+def test_lines_by_ops(arch, kernel, offset, monkeypatch):
+    """Forward, with a residual and dx of 3 x 3; images that do not begin at multiples of 16 bytes are left to mma."""
     if arch == "sm_90a":
         monkeypatch.setattr(convolution_plan, "choose_convolution", lines_first)
     convolution_plan.plan_convolution.cache_clear()
     device, rng = ShimDevice(arch, num_processors=3), np.random.default_rng(3)
     device.precision, plan = "bf16", plan_conv2d(Window((3, 3), padding=(1, 1)), (9, 8), 1, 24, 40)
-    shapes = (3, 9, 8, 24), (3, 3, 24, 40), (3, 9, 8, 40)
-    x, w, dy = (rng.standard_normal(shape).astype(ml_dtypes.bfloat16) for shape in shapes)
+    shapes = (3, 9, 8, 24), (3, 3, 24, 40), (3, 9, 8, 40), (3, 9, 8, 40)
+    x, w, dy, residual = (rng.standard_normal(shape).astype(ml_dtypes.bfloat16) for shape in shapes)
     b = rng.standard_normal(40).astype(np.float32)
-    for op, given, shape in ((conv2d, (x, w, b), dy.shape), (conv2d_dx, (dy, w), x.shape)):
+    for op, given, shape, more in (
+        (conv2d, (x, w, b), dy.shape, ()),
+        (conv2d_add_relu, (x, w, b, residual), dy.shape, (True,)),
+        (conv2d_dx, (dy, w), x.shape, ()),
+    ):
         exact = np.empty(shape, np.float32)
-        op.numpy(*(a.astype(np.float32) for a in given), exact, plan)
-        room = device.empty((exact.size + offset,), ml_dtypes.bfloat16)
-        out = room[offset:].reshape(shape)
+        op.numpy(*(a.astype(np.float32) for a in given), exact, plan, *more)
+        out = device.empty((exact.size + offset,), ml_dtypes.bfloat16)[offset:].reshape(shape)
         with device.counted() as found:
-            op(*(device.from_host(a) for a in given), out, plan)
+            op(*(device.from_host(a) for a in given), out, plan, *more)
         got = {name: count for name, count in found["launches"].items() if name.startswith("conv2d")}
-        assert got == ({"conv2d_mma": 1} if offset else launched)
+        assert got == {"conv2d_mma" if offset else kernel: 1}
         np.testing.assert_allclose(device.to_host(out).astype(np.float32), exact, rtol=2**-7, atol=2**-7)
     convolution_plan.plan_convolution.cache_clear()
 
@@ -104,6 +107,20 @@ def test_resnet50_is_planned_for_wgmma(batch):
             tile, _ = choose_convolution(conv, "sm_90a", 132, read_table())
             by_lines = channels == 64 or (channels, stride, batch) == (128, 1, 256)
             assert tile.kernel == (LINES if by_lines and kind != "dw" else "conv2d_wgmma"), conv
+
+
+def test_training_by_lines(monkeypatch):
+    """Two steps of resnet20's blocks in bf16: losses near those of fp32 on the CPU, moments for batch normalization."""
+    convolution_plan.plan_convolution.cache_clear()
+    monkeypatch.setattr(convolution_plan, "choose_convolution", lines_first)
+    device = ShimDevice("sm_90a", num_processors=3)
+    device.precision = "bf16"
+    ours, exact = (Job("resnet8", where, batch=8) for where in (device, CPU))
+    with device.counted() as found:
+        losses = [ours.step() for _ in range(2)]
+    np.testing.assert_allclose(losses, [exact.step() for _ in range(2)], rtol=0.05)
+    assert found["launches"][LINES] == 2 * (4 + 4), "forward and dx, of stride 1"
+    convolution_plan.plan_convolution.cache_clear()
 
 
 def test_training_by_wgmma(monkeypatch):

@@ -17,7 +17,7 @@ DEEP = Case(lines(3, (4, 20), 72, 72, padding=(1, 2)), bias=True, beta=1.0, seed
 DX = replace(DEEP, conv=replace(DEEP.conv, kind="dx"))
 WIDE = Case(lines(2, (3, 67), 16, 16), seed=1)
 PLAIN = Case(lines(5, (5, 12), 24, 32), seed=1)  # of the last four images side by side there is one
-MOMENTS = Case(lines(4, (6, 10), 24, 32), moments=True, seed=1)
+MOMENTS = Case(lines(12, (7, 10), 24, 32), moments=True, seed=1)  # consumers go from some images to others
 
 BROKEN = {
     "the line below": (PLAIN, "line.line + down", "line.line + down + 1"),
@@ -59,7 +59,8 @@ BROKEN = {
     "C that is not waited for": (DEEP, "      barrier_wait(loaded, phase);\n", ""),
     "C of the line before": (DEEP, "      phase ^= 1;\n    } else", "    } else"),
     "moments of places outside": (MOMENTS, "min(8, conv.out_width - at.across)", "8"),
-    "moments of half the rows": (MOMENTS, "half < 2; half++) {\n      const Place", "half < 1; half++) {\n      const Place"),
+    "moments of half the rows": (MOMENTS, "half < 2; half++) {\n      const Place",
+                                 "half < 1; half++) {\n      const Place"),
     "means of warps that are not weighted": (MOMENTS, "off += of(i)->count *", "off += 1.f *"),
     "squares that are not moved": (MOMENTS, "of(i)->squares[column] + of(i)->count * away * away",
                                    "of(i)->squares[column]"),
