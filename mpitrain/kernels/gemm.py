@@ -237,6 +237,12 @@ class GemmPlan:
     boxes: tuple[Box, Box, Box] | None = None
     stream: StreamK | None = None
 
+    def num_partials(self, shape: Shape) -> int:
+        """Return how many partial sums are written, and added."""
+        if self.stream is not None:
+            return self.stream.num_partials
+        return self.splits * shape.m * shape.n * shape.batch if self.splits > 1 else 0
+
     @property
     def is_stream_k(self) -> bool:
         """True if the shares of blocks do not end where tiles or equal parts of K do."""
@@ -259,15 +265,19 @@ def make_plan(shape: Shape, tile: Tile, splits: int, num_processors: int = 132) 
     return GemmPlan(built, launch, splits, k_split, _sum_kernel("gemm_sum", shape), summed, SUM_ROWS, pieces)
 
 
-def _persistent_plan(shape: Shape, tile: Tile, splits: int, num_processors: int) -> GemmPlan:
-    clusters = max(1, num_processors // tile.cluster)
+def _share_out(shape: Shape, tile: Tile, splits: int, num_processors: int) -> StreamK:
+    """Return the work of gemm_wgmma's clusters."""
     tiles = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * shape.batch
     steps, area = max(1, ceil_div(shape.k, STEP)), (tile.m, tile.n)
-    stream = split_k(tiles, steps, splits, area) if splits > 1 else None
+    cut = split_k(tiles, steps, splits, area) if splits > 1 else None
     if splits == STREAM:
-        stream = stream_k(tiles, steps, clusters, area)
-    if stream is None or stream.planes == 1:
-        stream = whole_tiles(tiles, steps, area)
+        cut = stream_k(tiles, steps, max(1, num_processors // tile.cluster), area)
+    return whole_tiles(tiles, steps, area) if cut is None or cut.planes == 1 else cut
+
+
+def _persistent_plan(shape: Shape, tile: Tile, splits: int, num_processors: int) -> GemmPlan:
+    clusters = max(1, num_processors // tile.cluster)
+    stream = _share_out(shape, tile, splits, num_processors)
     grid = min(stream.items, clusters) * tile.cluster, 1, 1
     summed = ceil_div(stream.shared * tile.m * tile.n, STREAM_SUMS)
     return GemmPlan(
@@ -299,3 +309,10 @@ def split_choices(shape: Shape) -> tuple[int, ...]:
     """Return the numbers of parts of K to consider: each is at least 4 steps long, and gemm_sum can add them."""
     longest = min(MOST_SPLITS, shape.k // (4 * SPLIT_STEP)) if fits_grid(sum_grid(shape)) else 1
     return (1, *(2**i for i in range(1, max(1, longest).bit_length()) if 2**i <= longest))
+
+
+def ways_to_cut(shape: Shape, tile: Tile, num_processors: int) -> tuple[int, ...]:
+    """Return the numbers of parts of K to consider for ``tile``, and STREAM where its kernel can share K out."""
+    splits = split_choices(shape)
+    streams = tile.kernel == "gemm_wgmma" and _share_out(shape, tile, STREAM, num_processors).shared > 0
+    return (*splits, STREAM) if streams else splits

@@ -1,6 +1,6 @@
 """Products run by the kernels: gemm_simt, gemm_mma and gemm_wgmma, and the sums after them where K is cut."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -25,13 +25,19 @@ def run(kernels: Kernels, variant: Variant, case: Case, clusters: int = CLUSTERS
     return product.error()
 
 
-def run_persistent(kernels: Kernels, variant: Variant, case: Case, clusters: int = CLUSTERS) -> Product:
-    """Run gemm_wgmma, and gemm_sum_stream after it, and return what they made."""
+def run_persistent(
+    kernels: Kernels,
+    variant: Variant,
+    case: Case,
+    clusters: int = CLUSTERS,
+    edit_sum: Callable[[str], str] | None = None,
+) -> Product:
+    """Run gemm_wgmma, and gemm_sum_stream (its text changed) after it, and return what they made."""
     stream = shared_out(kernels, variant, case)
     product = Product(variant, case, slab=16, num_partials=max(1, stream.partial_bytes // 4))
     launch_persistent(kernels, variant, case, product, stream, clusters)
     if stream.shared:
-        sum_stream(variant, case, product, stream)
+        sum_stream(variant, case, product, stream, edit_sum)
     return product
 
 
@@ -132,11 +138,13 @@ def _output_map(buffer: Buffer, box: tuple[int, int], other: np.ndarray) -> np.n
     return other if any(place % 16 for place in places) else tensor_map(buffer, box)
 
 
-def sum_stream(variant: Variant, case: Case, product: Product, stream: StreamK) -> None:
+def sum_stream(
+    variant: Variant, case: Case, product: Product, stream: StreamK, edit: Callable[[str], str] | None = None
+) -> None:
     """Run gemm_sum_stream."""
     macros = {"EPILOGUE": EPILOGUES.index(variant.epilogue), "OUTPUT_BF16": int(variant.outputs == "bf16")}
     warps = stream.shared * (stream.tile_m // 16) * (stream.tile_n // 32)
-    cpu.build("gemm_sum_stream.cu", **macros).launch(
+    cpu.build("gemm_sum_stream.cu", edit, **macros).launch(
         "gemm_sum_stream",
         grid=(-(-warps // 8), 1, 1),
         block=(256, 1, 1),

@@ -96,12 +96,12 @@ EDGES = [
 class Buffer:
     """Matrices of (batch, rows, cols) as views into a buffer of NaN; bf16 is kept as its 16 bits."""
 
-    def __init__(self, shape: tuple[int, int, int], pad: int, shift: int, dtype: type):
+    def __init__(self, shape: tuple[int, int, int], pad: int, shift: int, dtype: type, guard: int = 64):
         batch, rows, cols = shape
         self.ld = cols + pad
         self.stride = rows * self.ld + pad
         head = 64 + shift
-        self._storage = np.full(head + batch * self.stride + 64, _nan(dtype), dtype)
+        self._storage = np.full(head + batch * self.stride + guard, _nan(dtype), dtype)
         room = self._storage[head : head + batch * self.stride].reshape(batch, self.stride)[:, : rows * self.ld]
         self.values = room.reshape(batch, rows, self.ld)[:, :, :cols]
         self.address = self._storage.ctypes.data + head * self._storage.itemsize
@@ -191,7 +191,7 @@ class Product:
         self.slab = slab
         self.column_sums = Buffer((case.batch, -(-case.m // slab), case.n), 0, 0, np.float32)
         partials = (1, 1, num_partials) if num_partials else (case.splits * case.batch, case.m, case.n)
-        self.partials = Buffer(partials, 0, 0, np.float32)
+        self.partials = Buffer(partials, 0, 0, np.float32, 64 + num_partials)
 
         self.expected_pre = case.alpha * (a_values @ b_values) + case.beta * c_values + case.bias * self.bias
         self.expected = self._finished()

@@ -45,8 +45,8 @@ BROKEN = {
                               "to[(which + j) / 2 * 8 + 1 - (which + j) % 2]"),
     "sums given to the wrong lane": (SLOPE, "upper ? x[j] : x[j + HALF]", "upper ? x[j + HALF] : x[j]"),
     "stages of the other consumer": (TURNS, "      at.advance(steps);\n      continue;", "      continue;"),
-    "a turn that is never passed": (TURNS, "if (PING_PONG) pass_turn(gemm, work, consumer);", ""),
-    "a first turn for nobody": (TURNS, "if (PING_PONG && consumer == 1 && work.left(gemm)) named", "if (false) named"),
+    "a turn that is never passed": (TURNS, "if (PING_PONG) pass_turn(stream, work, consumer);", ""),
+    "a first turn for nobody": (TURNS, "if (PING_PONG && consumer == 1 && work.left(stream)) named", "if (false) named"),
     "the second half of the rows twice": (SLOPE_128, "slab * 64 * ROW_BYTES", "64 * ROW_BYTES"),
     "a slab next to the other": (SLOPE_128, "SLAB_ROWS = 64", "SLAB_ROWS = 16"),
 }  # fmt: skip
