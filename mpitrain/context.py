@@ -176,10 +176,22 @@ class ForwardContext(Context):
     """The state of a forward that no backward follows: it keeps nothing of what layers put into it for that.
 
     So memory is lent again as soon as the next layer has read it. Entries under keys that are tuples are kept.
+
+    Attributes
+    ----------
+    outputs_of : object
+        The layer whose results are of ``sum_dtype``: the last one, where outputs are not to be rounded to bf16.
     """
 
     def __init__(self, *, dtype: Any = None, device: Device = CPU):
         super().__init__(training=False, dtype=dtype, device=device)
+        self.outputs_of: object = None
+
+    def lend(self, owner: object, name: str, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        """Return an array as ``Buffers.lend``."""
+        if dtype is None and owner is self.outputs_of:
+            dtype = self.sum_dtype
+        return super().lend(owner, name, shape, dtype)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if type(key) is tuple:

@@ -99,11 +99,11 @@ class SoftmaxCrossEntropy(Loss):
         """Return (counted targets, the sum of their losses, the number of correct ones)."""
         if targets.dtype.kind not in "iu":
             _check_probabilities(targets, outputs)
-            dlogits = ctx.empty(self, "e", outputs.shape)
+            dlogits = ctx.empty(self, "e", outputs.shape, outputs.dtype)
             ctx[self] = dlogits, _IS_GRADIENT, outputs.shape
             return self._soft(outputs, targets, dlogits, ctx)
         logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), targets.reshape(-1)
-        e = ctx.empty(self, "e", logits.shape)  # exp of the logits; backward turns it into their gradient
+        e = ctx.empty(self, "e", logits.shape, logits.dtype)  # exp of the logits; backward turns it into their gradient
         sums = ctx.empty(self, "sums", (targets.size + 1, 3), ctx.sum_dtype)
         weights = self._weights(logits.shape[1], ctx) if self.class_weights else None
         found: Any
@@ -182,7 +182,7 @@ class MSE(Loss):
                 f"squared error needs targets in the shape of the outputs, {_shape(outputs)} for each sample, "
                 f"but they are {_shape(targets)}"
             )
-        difference = ctx[self] = ctx.empty(self, "difference", outputs.shape)
+        difference = ctx[self] = ctx.empty(self, "difference", outputs.shape, outputs.dtype)
         sums = ctx.empty(self, "sums", (SQUARED_ERROR_PARTS + 1, 3), ctx.sum_dtype)
         return _totals(squared_error(outputs, targets.reshape(outputs.shape), difference, sums))
 

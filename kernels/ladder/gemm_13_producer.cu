@@ -9,9 +9,9 @@
 // No thread waits for all others: a consumer's warp arrives at the `empty` barrier of a stage after reading it, and
 // the producer fills it again when all have. Sums of 64 x 256 take 128 registers per thread, which the producer has to
 // spare: setmaxnreg moves them.
-#include "common/fragments.cuh"
-#include "common/tensor_copy.cuh"
-#include "common/wgmma.cuh"
+#include "common/ptx/tensor_copy.cuh"
+#include "common/ptx/wgmma.cuh"
+#include "products/fragments.cuh"
 
 #define TILE_M 128
 #define TILE_N 256

@@ -8,9 +8,9 @@
 // wgmma_wait(sums) waits until the tensor cores are idle, and only then are the next products requested. With one
 // group allowed to be under way, they queue behind it; what has surely ended is the step before, whose stage goes
 // back.
-#include "common/fragments.cuh"
-#include "common/tensor_copy.cuh"
-#include "common/wgmma.cuh"
+#include "common/ptx/tensor_copy.cuh"
+#include "common/ptx/wgmma.cuh"
+#include "products/fragments.cuh"
 
 #define TILE_M 128
 #define TILE_N 256

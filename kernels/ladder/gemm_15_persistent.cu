@@ -10,10 +10,10 @@
 // come. One that stays has its producer in the next tile while the consumers write this one. Who takes which tile is
 // known from the start (its number, then every gridDim.x-th), and numbers go down bands of eight tiles, so that blocks
 // that run at the same time share rows of a and columns of b in the L2 cache.
-#include "common/fragments.cuh"
-#include "common/gemm.cuh"
-#include "common/tensor_copy.cuh"
-#include "common/wgmma.cuh"
+#include "common/ptx/tensor_copy.cuh"
+#include "common/ptx/wgmma.cuh"
+#include "products/fragments.cuh"
+#include "products/gemm.cuh"
 
 #define TILE_M 128
 #define TILE_N 256

@@ -35,6 +35,9 @@ class EvaluateOptions:
     """Metrics, as in train --metrics; by default those of the run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device, as in train --device."""
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    """Precision on a GPU, as in train --precision; auto takes that of the training (of several runs the most exact),
+    and fp32 on a CPU."""
     mesh: Annotated[str, arg(metavar="AXIS=N,...")] = ""
     """Ranks on each axis, as in train --mesh: with pipe=4 a rank has a quarter of the layers in its memory."""
     json: bool = False
@@ -50,21 +53,21 @@ def parse(argv: list[str], speaks: bool) -> Job:
 
 def evaluate(options: EvaluateOptions, world: "World") -> int:
     """Score samples with all ranks and print the scores (rank 0)."""
-    from ..config import Compute, Config
     from ..device import CPU
-    from ..training.devices import take_device
+    from ..training.devices import take_device_for_runs
     from ..training.directory.trained_model import open_trained_model
     from ..training.display.score_text import show_scores
     from ..training.display.tables import print_tables, to_lists
     from ..training.prediction.ensemble import ensemble_scores, make_members
 
     CPU.use_threads(world.cores)
-    device = take_device(Config(compute=Compute(device=options.device)), world)
     with world.together():
         check_runs("evaluate", options.directories, options.mesh)
         runs = [open_trained_model(directory, options.weights) for directory in options.directories]
         members, run = make_members(runs, list(map(str, options.directories))), runs[0]
         scoring = run.make_scoring(options.metrics or run.metrics)
+    trained = [one.precision for one in runs]
+    device = take_device_for_runs(options.device, options.precision, trained, world)
     run.prepare(world, options.data)
     with world.together():
         all_rows = [one.open_rows(options.data, "" if options.split == "auto" else options.split) for one in runs]

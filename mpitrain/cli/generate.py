@@ -53,6 +53,8 @@ class GenerateOptions:
     """Weights of the last epoch, or of the epoch with the best validation score (or test score)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device, as in train --device."""
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    """Precision on a GPU, as in train --precision; auto takes that of the training, and fp32 on a CPU."""
     json: bool = False
     """Print a line of JSON for each prompt when it is complete: prompt, text, tokens, ended (by the model)."""
 
@@ -70,20 +72,19 @@ def parse(argv: list[str], speaks: bool) -> Job:
 
 def generate(options: GenerateOptions, world: "World") -> int:
     """Continue the prompts, which the ranks share, and print the texts in order (rank 0)."""
-    from ..config import Compute, Config
     from ..device import CPU
     from ..generation import Sampling
     from ..generation.writer import TextWriter
-    from ..training.devices import take_device
+    from ..training.devices import take_device_for_runs
     from ..training.directory.trained_model import open_trained_model
 
     CPU.use_threads(world.cores)
-    device = take_device(Config(compute=Compute(device=options.device)), world)
     with world.together():
         sampling = Sampling(options.temperature, options.top_k, options.top_p, options.seed)
         run = open_trained_model(options.directory, options.weights)
         tokenizer = _tokenizer_of(run, options.directory)
     run.check_weights_alike(world)
+    device = take_device_for_runs(options.device, options.precision, [run.precision], world)
     with world.together():
         talks = world.rank == 0 and _talks(options, world.size)
         prompts = [] if world.rank or talks else read_prompts(options.prompt, options.prompts, tokenizer)

@@ -39,6 +39,9 @@ class PredictOptions:
     """Weights of the last epoch, or of the epoch with the best test score."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device, as in train --device."""
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    """Precision on a GPU, as in train --precision; auto takes that of the training (of several runs the most exact),
+    and fp32 on a CPU."""
     mesh: Annotated[str, arg(metavar="AXIS=N,...")] = ""
     """Ranks on each axis, as in train --mesh: with pipe=4 a rank has a quarter of the layers in its memory."""
     top: Annotated[int | None, arg(metavar="N")] = None
@@ -59,20 +62,20 @@ def parse(argv: list[str], speaks: bool) -> Job:
 
 def predict(options: PredictOptions, world: "World") -> int:
     """Compute the outputs with all ranks and write them (rank 0)."""
-    from ..config import Compute, Config
     from ..device import CPU
-    from ..training.devices import take_device
+    from ..training.devices import take_device_for_runs
     from ..training.directory.trained_model import open_trained_model
     from ..training.prediction.ensemble import make_members
 
     CPU.use_threads(world.cores)
-    device = take_device(Config(compute=Compute(device=options.device)), world)
     with world.together():
         check_runs("predict", options.directories, options.mesh)
         runs = [open_trained_model(directory, options.weights) for directory in options.directories]
         names = list(map(str, options.directories))
         members = make_members(runs, names)
         out = choose_out(options, runs[0], world)
+    trained = [one.precision for one in runs]
+    device = take_device_for_runs(options.device, options.precision, trained, world)
     runs[0].prepare(world, options.data)
     members = [member.opened(world, device, options.mesh) for member in members]
     if options.data.startswith("ratings:"):

@@ -36,6 +36,8 @@ class ServeOptions:
     """Weights of the last epoch, or of the epoch with the best validation score (or test score)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device, as in train --device."""
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    """Precision on a GPU, as in train --precision; auto takes that of the training, and fp32 on a CPU."""
     mesh: Annotated[str, arg(metavar="AXIS=N,...")] = ""
     """Ranks on each axis, as in train --mesh: with tensor=2 two ranks have a model together; by default each has its
     own."""
@@ -78,18 +80,17 @@ def parse(argv: list[str], speaks: bool) -> Job:
 def serve(options: ServeOptions, world: "World") -> int:
     """Serve until SIGINT or SIGTERM."""
     from ..comm.mailbox import Mailbox
-    from ..config import Compute, Config
     from ..device import CPU
     from ..serving.model import ServedModel
     from ..serving.service import serve_jobs
-    from ..training.devices import take_device
+    from ..training.devices import take_device_for_runs
     from ..training.directory.trained_model import open_trained_model
 
     CPU.use_threads(world.cores)
-    device = take_device(Config(compute=Compute(device=options.device)), world)
     with world.together():
         run = open_trained_model(options.directory, options.weights)
     run.check_weights_alike(world)
+    device = take_device_for_runs(options.device, options.precision, [run.precision], world)
     listener: Any = None
     with world.together():
         if world.rank == 0:

@@ -85,6 +85,7 @@ class NextToken:
         self.window = _window(self._embedding, window)
         self._ctx, self._device = ForwardContext(device=device), device
         self._body, self._head = _parts(model)
+        self._ctx.outputs_of = self._head
         self.caches = cache and self._embedding is not None and all(type(layer) in TOKEN_WISE for layer in layers)
         if self.caches:
             self._ctx.cache = KeyValueCache(self.window)

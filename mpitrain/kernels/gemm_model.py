@@ -66,7 +66,9 @@ def predict(shape: Shape, tile: Tile, splits: int = 1, factor_bytes: float = 0.0
     memory = moved / H100.hbm_bytes
     seconds = max(clocks / H100.clock_hz, memory) + LAUNCH_S + summing
     peak = H100.processors * H100.clock_hz * FMA
-    return Predicted(tile, splits, made.stream, seconds, shape.m * shape.n * shape.k / (seconds * peak), summing, memory)
+    return Predicted(
+        tile, splits, made.stream, seconds, shape.m * shape.n * shape.k / (seconds * peak), summing, memory
+    )
 
 
 def _written(shape: Shape) -> int:
@@ -93,7 +95,9 @@ def _clocks(shape: Shape, tile: Tile, stream: StreamK) -> float:
             return sum(map(max, times)) + times[-1][1] if times else 0.0
         return sum(map(sum, times))
 
-    work = ((piece for item in range(i, stream.items, clusters) for piece in stream.pieces(item)) for i in range(clusters))
+    work = (
+        (piece for item in range(i, stream.items, clusters) for piece in stream.pieces(item)) for i in range(clusters)
+    )
     return max(clocks([*pieces]) for pieces in work)
 
 

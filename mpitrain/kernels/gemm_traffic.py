@@ -14,7 +14,7 @@ from .gpu_rates import H100, Gpu
 from .plan import ceil_div
 from .stream_k import STEP, StreamK, split_k, stream_k
 
-BAND = 8  # rows of tiles in a band of tile_origin (kernels/common/gemm.cuh)
+BAND = 8  # rows of tiles in a band of tile_origin (kernels/products/gemm.cuh)
 
 Panel = tuple[str, int, int, int]
 """A factor, its matrix in the batch, its row (column) of tiles, and the step of K: what a cluster fetches at once."""
@@ -81,7 +81,9 @@ def plain_stream_k(tiles: int, steps: int, workers: int, tile: tuple[int, int]) 
 
 def main() -> None:
     """Print the table of docs/benchmarks/gpu-predicted.md: megabytes."""
-    print("| dw | K | each once | K in 2 | plain stream-K | the same, back to front | parts, tails front to back | ours |")
+    print(
+        "| dw | K | each once | K in 2 | plain stream-K | the same, back to front | parts, tails front to back | ours |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     tile, clusters = (256, 256), H100.processors // 2
     for name, m, n in (("qkv", 768, 2304), ("projection", 768, 768), ("up", 768, 3072), ("down", 3072, 768)):

@@ -1,4 +1,4 @@
-"""Stream-K: how gemm_wgmma shares K of the tiles of a product out (kernels/common/stream_k.cuh, with a picture).
+"""Stream-K: how gemm_wgmma shares K of the tiles of a product out (kernels/products/stream_k.cuh, with a picture).
 
 First come ``whole`` tiles, as many for each cluster of blocks, through all of K. K of the others, which are fewer than
 clusters, is cut: ``parts`` parts of ``depth`` steps for each tile, and a tail. All tails are a stream, of which the

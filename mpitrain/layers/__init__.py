@@ -24,7 +24,7 @@ from .pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from .recompute import Recompute
 from .residual import Residual
 from .rmsnorm import RMSNorm
-from .samples import as_activations
+from .samples import as_activations, output_layer
 from .sequential import Part, Sequential, Unit
 from .skip_concat import SkipConcat
 from .tokens import FirstToken, TiedHead, TokenEmbedding
@@ -79,4 +79,5 @@ __all__ = [
     "Unit",
     "UserHistory",
     "as_activations",
+    "output_layer",
 ]

@@ -1,4 +1,4 @@
-"""The door of a network: samples come in fp32, and activations may be bf16."""
+"""The doors of a network: samples come in fp32, activations may be bf16, and outputs are to be fp32 again."""
 
 import numpy as np
 
@@ -6,6 +6,9 @@ from ..context import Context
 from ..device import is_bf16
 from ..ops.convert import convert
 from .base import Layer
+from .linear import Linear
+from .sequential import Part, Sequential
+from .tokens import TiedHead
 
 
 def as_activations(model: Layer, x: np.ndarray, ctx: Context) -> np.ndarray:
@@ -19,6 +22,14 @@ def as_activations(model: Layer, x: np.ndarray, ctx: Context) -> np.ndarray:
     y: np.ndarray = ctx.lend(as_activations, "samples", x.shape)
     convert(x, y)
     return y
+
+
+def output_layer(model: Layer) -> Layer | None:
+    """Return the last layer of ``model`` if it is a product, which writes fp32 as fast as bf16 (``outputs_of``)."""
+    ends = type(model).forward in (Sequential.forward, Part.forward)
+    units = model.units() if isinstance(model, Sequential) and ends else []
+    last = units[-1].layer if units else model
+    return last if type(last) in (Linear, TiedHead) else None
 
 
 def _has_codes(model: Layer) -> bool:

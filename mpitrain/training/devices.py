@@ -1,17 +1,27 @@
 """Choice of a device for each rank (collective)."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from .. import ops
 from ..comm.measure.cuda_aware import Trial, find_trial
 from ..comm.mesh import Mesh
 from ..comm.schedule.staging import HOST, DirectStaging, HostStaging, Staging
 from ..comm.world import World
-from ..config import Config
+from ..config import Compute, Config
 from ..device import CPU, Device, assign, discover, notes, open_device
 from ..errors import UserError
 
+PRECISIONS = ("fp32", "tf32", "bf16")  # the most exact first
 
-def take_device(config: Config, world: World) -> Device:
+
+def take_device(config: Config, world: World, *, or_fp32: bool = False) -> Device:
     """Return the device of this rank, and register with ``world`` how its buffers are sent.
+
+    Parameters
+    ----------
+    or_fp32 : bool
+        Compute in fp32 where there is no GPU, whatever the precision.
 
     Raises
     ------
@@ -24,7 +34,7 @@ def take_device(config: Config, world: World) -> Device:
     places = assign(sights) if slot is None else world.all_gather(slot)
     with world.together():
         world.notes += notes(settings.device, sights, places)
-        if settings.precision != "fp32" and all(place.number is None for place in places):
+        if settings.precision != "fp32" and not or_fp32 and all(place.number is None for place in places):
             raise UserError(f"--precision {settings.precision} needs a GPU: the CPU computes in fp32")
         if settings.cuda_graph == "on" and all(place.number is None for place in places):
             raise UserError("--cuda-graph on needs a GPU")
@@ -35,6 +45,27 @@ def take_device(config: Config, world: World) -> Device:
         device = open_device(places[world.rank], settings.precision)
     use_device(device, world, offers_nccl=not config.parallel.mesh)
     return device
+
+
+def take_device_for_runs(device: str, precision: str, trained: Iterable[str], world: World) -> Device:
+    """Return the device of this rank for finished runs, as ``take_device``.
+
+    Parameters
+    ----------
+    device : str
+        As in ``--device``.
+    precision : str
+        As in ``--precision``; or auto: on GPUs that of the training, the most exact where runs differ.
+    trained : iterable of str
+        The precision in which each run was trained.
+    """
+    if precision != "auto":
+        return take_device(_computing(device, precision), world)
+    return take_device(_computing(device, min(trained, key=PRECISIONS.index)), world, or_fp32=True)
+
+
+def _computing(device: Any, precision: Any) -> Config:
+    return Config(compute=Compute(device=device, precision=precision))
 
 
 def share_devices(config: Config, world: World) -> None:

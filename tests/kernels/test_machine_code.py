@@ -10,7 +10,7 @@ import pytest
 
 from tests.kernels import memory_bound, tools
 from tests.kernels.machine_code import build
-from tests.kernels.products import Variant
+from tests.kernels.products.cases import Variant
 from tests.kernels.test_compile import check_resources
 
 pytestmark = [

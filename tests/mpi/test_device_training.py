@@ -403,6 +403,16 @@ def test_auto_takes_nccl_where_each_rank_has_a_gpu(world, alone, data, nccl, mon
     np.testing.assert_allclose(found[0], run(alone, config, CPU)[0], rtol=2e-5)
 
 
+@pytest.mark.parametrize(("codec", "by"), [("powersgd", "nccl"), ("int8", "all_to_all/pairwise and all_gather/bruck")])
+def test_auto_takes_nccl_for_messages_that_are_sums(world, data, nccl, codec, by):
+    if world.size != 2:
+        pytest.skip("one rank sends nothing, and more ranks add nothing")
+    config, names = config_of(data, parallel=Parallel(compress=codec)), set()
+    found = run(world, config, ShimDevice(), names, offers_nccl=True)
+    assert names == {f"{by} of {codec}"}
+    np.testing.assert_allclose(found[0], run(world, config, ShimDevice())[0], rtol=1e-4)
+
+
 def test_nccl_without_gpus_or_with_too_few_is_said(world, data, nccl, monkeypatch):
     config = config_of(data, parallel=Parallel(all_reduce="nccl"))
     with pytest.raises(AgreedError, match="nccl needs a GPU on each rank, and rank 0 has none"):

@@ -17,7 +17,7 @@ from .. import batchnorm as ops
 from ..batchnorm import Moments, Norm
 from ..gradient import Gradient
 from ..workspace import Keep, workspace
-from .elements import ElementKernel, element_kernel, elements_fit
+from .elements import ElementKernel, element_kernel, elements_fit, fitting
 from .launch import piece_of, run, spread
 from .reduce import Parts, cut_rows
 
@@ -43,7 +43,7 @@ def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep, moments: Moments | N
     """Return (the vectors for backward, pixels over all ranks)."""
     if not elements_fit(y):
         return False
-    x = _packed(x)
+    x = fitting(x, y, "packed")
     channels = x.shape[-1]
     rows, kept = x.size // channels, keep("kept", (KEPT, channels), np.float32)
     of_parts, each = _moments(x) if moments is None else moments
@@ -94,7 +94,7 @@ def batchnorm_evaluate(x: Any, norm: Norm, y: Any) -> bool:
     """One launch."""
     if not elements_fit(y):
         return False
-    x = _packed(x)
+    x = fitting(x, y, "packed")
     vectors = norm.weight, norm.bias, norm.running_mean, norm.running_var
     channels = x.shape[3]
     _write(EVALUATE, y, (x, *vectors, y, x.size // channels, channels, float(norm.eps), int(norm.relu)))
@@ -104,9 +104,9 @@ def batchnorm_evaluate(x: Any, norm: Norm, y: Any) -> bool:
 @ops.batchnorm_backward.cuda
 def batchnorm_backward(dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradient, db: Gradient, dx: Any) -> bool:
     """Put dw and db of this rank, and write dx."""
-    if not elements_fit(dy, dx):
+    if not elements_fit(dx):
         return False
-    x, relu = _packed(x), int(y is not None)
+    dy, x, relu = fitting(dy, dx, "gradient"), fitting(x, dx, "packed"), int(y is not None)
     vectors, count = kept
     device, channels, parts = _cut(x)
     slopes = workspace(x, "slopes", (3, channels), np.float32)
@@ -135,20 +135,11 @@ def batchnorm_backward(dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradi
 
 
 def _write(kernel: ElementKernel, out: Any, arguments: tuple[Any, ...]) -> None:
-    """Launch a kernel that writes ``out`` in pieces of periods of rows (kernels/batchnorm.cu, Periods)."""
+    """Launch a kernel that writes ``out`` in pieces of periods of rows (kernels/reductions/batchnorm.cu, Periods)."""
     channels, piece = out.shape[-1], piece_of(out)
     joined = piece // gcd(channels, piece)  # rows in a period
     periods = ceil_div(out.size // channels, joined)
     spread(device_of(out), kernel.of(out), channels * joined // piece, periods, arguments)
-
-
-def _packed(x: Any) -> Any:
-    """Return x, copied where it is the first channels of wider pixels."""
-    if x.flags.c_contiguous:
-        return x
-    packed = workspace(x, "packed", x.shape)
-    packed[...] = x
-    return packed
 
 
 def _written(*gradients: Gradient) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from ...comm.channel import Channel
 from ...comm.schedule.message import Message
-from ...context import Context, ForwardContext
-from ...layers import Layer, as_activations
+from ...context import ForwardContext
+from ...layers import Layer, as_activations, output_layer
 from ...pipelines import wave
 from .boxes import Inbox, Item, Outbox, contiguous
 from .stages import Stages
@@ -76,6 +76,8 @@ class _Stage:
         self.stage, self.is_last = stage, stage + 1 == stages.num_stages
         self._stages, self._channel, self._part = stages, channel, stages.own[stage]
         self._turns = [_Turn(ForwardContext(device=stages.device)) for _ in range(IN_TURN)]
+        for turn in self._turns if self.is_last else ():
+            turn.ctx.outputs_of = output_layer(self._part)
         self.inbox: Inbox | None = None
         if stage:
             peer, border, tag = stages.program.rank_of[stage - 1], stages.borders[stage - 1], self._tag(stage)
@@ -129,7 +131,7 @@ class _Stage:
 class _Turn:
     """Memory of one of the batches that a stage has at a time: y may lie where x was received, as that of Flatten."""
 
-    def __init__(self, ctx: Context):
+    def __init__(self, ctx: ForwardContext):
         self.ctx = ctx
         self.sent: Message | None = None
         self.item: Item | None = None

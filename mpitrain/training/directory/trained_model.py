@@ -38,6 +38,7 @@ from ...parallel.divide import divide
 from ...parallel.roles import Roles
 from ...plain_text import visible
 from ..adaptation import with_adapters
+from ..devices import choose_activations, use_devices_in
 from ..mesh.pipeline import open_forward_pipeline
 from ..network import make_loss, make_model
 from ..prepare import prepare
@@ -147,6 +148,7 @@ class TrainedModel:
         """
         model, whole, shape = self.model, ModelTable.of(self.model), self.signature.input_shape
         placed = Mesh(world, mesh or {"data": world.size})
+        choose_activations(device, placed, world)
         roles = Roles(placed)
         with world.together():
             check_division(model, placed.sizes, shape)
@@ -154,6 +156,8 @@ class TrainedModel:
             pipeline = open_forward_pipeline(world, placed, model, shape, device)
             self._load(world, Arena(pipeline.stages.model, device=device, whole=whole))
             return pipeline_evaluator(pipeline, roles, self.normalizer, device)
+        if roles.divides_layers:
+            use_devices_in(placed, world)
         division = divide(model, placed, shape)
         self._load(world, Arena(division.model, device=device, whole=whole))
         if not roles.divides_model:
@@ -229,6 +233,11 @@ class TrainedModel:
     def first_weights(self) -> str:
         """The weights that it began with, as in --weights."""
         return self._config.model.weights
+
+    @property
+    def precision(self) -> str:
+        """The precision of the training, as in --precision."""
+        return self._config.compute.precision
 
     @property
     def metrics(self) -> str:

@@ -16,7 +16,7 @@ from ...data.normalize import Normalizer
 from ...data.pixels import as_classes
 from ...data.sampler import share
 from ...device import CPU, Device
-from ...layers import Layer, as_activations
+from ...layers import Layer, as_activations, output_layer
 from ...metrics import MetricSet
 from ...parallel.division import Division
 from ...parallel.pipeline.forward import PipelineForward
@@ -81,6 +81,7 @@ class Evaluator:
         self._normalizer = normalizer
         self._device = device
         self._ctx = ForwardContext(device=device)
+        self._ctx.outputs_of = output_layer(model)
         self.tables: dict[str, np.ndarray] = {}
         self._parts: tuple[Scoring, Layer | None, Scoring] | None = None
 
