@@ -129,11 +129,12 @@ def choose(shape: Shape, arch: str, num_processors: int, table: Table) -> tuple[
         if known is not None and tile.name == known[0]:
             return tile, known[1]
     choices = [(tile, splits) for tile in tiles for splits in ways_to_cut(shape, tile, num_processors)]
-    return min(choices, key=lambda choice: _cost(shape, *choice, num_processors, table))
+    return min(choices, key=lambda choice: _cost(shape, choice, num_processors, table))
 
 
-def _cost(shape: Shape, tile: Tile, splits: int, num_processors: int, table: Table) -> float:
-    return microseconds(shape, tile, splits, num_processors, table) / (STREAM_GAIN if splits == STREAM else 1)
+def _cost(shape: Shape, choice: tuple[Tile, int], num_processors: int, table: Table) -> float:
+    time = microseconds(shape, *choice, num_processors, table)
+    return time / STREAM_GAIN if choice[1] == STREAM else time
 
 
 def share_of(tile: Tile, table: Table) -> float:

@@ -18,7 +18,7 @@ STEP = 64  # of K
 FIELDS = ("whole", "shared", "parts", "depth", "tail", "share", "items", "tile_m", "tile_n")
 RECORD = np.dtype([(name, np.int32) for name in FIELDS])
 KEEP_STEPS = 4
-"""The steps that could be done while sums are kept, at 32 bytes a clock: 4 bytes for each, and 1 FMA in 2048 a clock."""
+"""The steps that could be done while sums are kept: 4 bytes of each at 32 bytes a clock, and 2048 FMA a clock."""
 MOST_STEPS = 2**30  # of all tiles, which are counted in 32 bits
 
 

@@ -1,5 +1,7 @@
 """Stream-K: how K of tiles is shared out, as pure numbers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,6 @@ from mpitrain.kernels.gemm import STREAM, TILES, Shape, make_plan, split_choices
 from mpitrain.kernels.gemm_model import gradients, predict, shapes
 from mpitrain.kernels.gemm_traffic import Sizes, bytes_from_memory, plain_stream_k
 from mpitrain.kernels.gpu_rates import H100
-from mpitrain.kernels.plan import ceil_div
 from mpitrain.kernels.planner import choose, read_table
 from mpitrain.kernels.stream_k import KEEP_STEPS, split_k, stream_k, whole_tiles
 
@@ -46,7 +47,7 @@ def test_every_step_is_in_one_piece(seed):
         for tile, pieces in found.items():
             pieces.sort(key=lambda piece: piece.plane)
             assert (pieces[0].first, pieces[-1].stop) == (0, steps)
-            assert all(one.stop == other.first for one, other in zip(pieces, pieces[1:], strict=False))
+            assert all(one.stop == other.first for one, other in pairwise(pieces))
             planes = [-1] if tile < plan.whole else [*range(plan.planes_of(tile - plan.whole))]
             assert [piece.plane for piece in pieces] == planes, (plan, tile)
         kept = sum(len(pieces) for tile, pieces in found.items() if tile >= plan.whole)

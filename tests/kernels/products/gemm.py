@@ -10,7 +10,6 @@ from tests.kernels import cpu
 from tests.kernels.cpu import Kernels
 from tests.kernels.products.cases import EPILOGUES, Buffer, Case, Product, Variant
 
-
 CLUSTERS = 3  # of the GPU on which gemm_wgmma is launched
 
 

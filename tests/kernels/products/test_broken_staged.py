@@ -51,7 +51,8 @@ BROKEN = {
     "sums given to the wrong lane": (SLOPE, "upper ? x[j] : x[j + HALF]", "upper ? x[j + HALF] : x[j]"),
     "stages of the other consumer": (TURNS, "      at.advance(steps);\n      continue;", "      continue;"),
     "a turn that is never passed": (TURNS, "if (PING_PONG) pass_turn(stream, work, consumer);", ""),
-    "a first turn for nobody": (TURNS, "if (PING_PONG && consumer == 1 && work.left(stream)) named", "if (false) named"),
+    "a first turn for nobody": (TURNS, "if (PING_PONG && consumer == 1 && work.left(stream)) named",
+                                "if (false) named"),
     "the second half of the rows twice": (SLOPE_128, "slab * 64 * ROW_BYTES", "64 * ROW_BYTES"),
     "a slab next to the other": (SLOPE_128, "SLAB_ROWS = 64", "SLAB_ROWS = 16"),
 }  # fmt: skip

@@ -16,7 +16,7 @@ pytestmark = [cpu.needs_gxx, pytest.mark.slow, pytest.mark.timeout(900)]
 
 DW = Variant("gemm_wgmma", 1, 0, "none", "bf16", "fp32", cluster=2, tile=tile(128, 64, 3, 2, 0))
 TURNS = Variant("gemm_wgmma", 1, 0, "none", "bf16", "fp32", tile=tile(64, 64, 3, 2, 1))
-# Of DW: 7 whole tiles and 5 shared ones, of whose tails two shares cut one. Of TURNS: 19 and 5, in two parts and a tail.
+# Of DW: 7 whole tiles and 5 shared ones, of whose tails two shares cut one. Of TURNS: 19 and 5, with tails in two.
 CASE = Case(512, 384, 20 * 64, workers=7, beta=1.0, bias=False, seed=1, in_place=True)
 PRODUCT = {
     "another part of K": (TURNS, "depth(plane * stream.depth, (plane + 1)", "depth(0 * stream.depth, (plane + 1)"),
@@ -26,18 +26,18 @@ PRODUCT = {
     "a tail that begins with its share": (DW, "return max(share_of(stream) * stream.share, (stop",
                                           "return max(0, (stop"),
     "the last piece of a share alone": (DW, "first(stream) > share_of(stream) * stream.share", "false"),
-    "a last share that is as long as others": (TURNS, "min((share_of(stream) + 1) * stream.share, stream.shared * stream.tail)",
-                                              "(share_of(stream) + 1) * stream.share"),
+    "a last share that is as long as others": (TURNS, "* stream.share, stream.shared * stream.tail);",
+                                               "* stream.share, 1 << 30);"),
     "a stop of the share before": (DW, "    number += gridDim.x / BLOCKS;\n    enter(stream);",
                                    "    number += gridDim.x / BLOCKS;"),
-    "pieces of a tail in one plane": (DW, "stream.parts + share - stream.first_share(slot), slot", "stream.parts, slot"),
-    "planes counted from the first share": (DW, "stream.parts + share - stream.first_share(slot), slot",
-                                          "stream.parts + share, slot"),
+    "pieces of a tail in one plane": (DW, " + share - stream.first_share(slot), slot", ", slot"),
+    "planes counted from the first share": (DW, " + share - stream.first_share(slot), slot", " + share, slot"),
     "kept as a tile that is not shared": (DW, "return {stream.whole + slot, plane, slot,",
                                           "return {stream.whole + slot, plane, stream.whole + slot,"),
     "a part finished as if it were whole": (DW, "whole = task.piece.plane < 0", "whole = task.piece.plane <= 0"),
     "the strip of the other block": (DW, "(CLUSTER > 1 ? rank_in_cluster() * TILE_M : 0) + first", "first"),
-    "the strip of the other consumer": (DW, "rank_in_cluster() * TILE_M : 0) + first)", "rank_in_cluster() * TILE_M : 0))"),
+    "the strip of the other consumer": (DW, "rank_in_cluster() * TILE_M : 0) + first)",
+                                        "rank_in_cluster() * TILE_M : 0))"),
     "all warps in one strip": (DW, "/ STRIP_ROWS + warp;", "/ STRIP_ROWS;"),
     "groups of sums swapped": (DW, "to + group * FRAGMENT) =", "to + (group ^ 1) * FRAGMENT) ="),
     "stages of another piece": (TURNS, "const int steps = num_steps(task.piece.depth);",
