@@ -82,7 +82,7 @@ def plain_stream_k(tiles: int, steps: int, workers: int, tile: tuple[int, int]) 
 def main() -> None:
     """Print the table of docs/benchmarks/gpu-predicted.md: megabytes."""
     print(
-        "| dw | K | each once | K in 2 | plain stream-K | the same, back to front | parts, tails front to back | ours |"
+        "| dw | K | each once | K in 2 | plain stream-K | that, back to front | parts, tails front to back | ours |"
     )
     print("|---|---|---|---|---|---|---|---|")
     tile, clusters = (256, 256), H100.processors // 2
