@@ -91,23 +91,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma(const Att
   const int row = threadIdx.x / 32 * WARP_ROWS;  // of the warp, in the tile
   const WarpSight<WARP_ROWS> sight = {seen + row};
   const Tiles tiles = tiles_of({seen[0].begin, seen[TILE_Q - 1].end}, TILE_K, DROPS ? attention.key % TICK : 0);
-  const int num_tiles = (tiles.past - tiles.first) / TILE_K;
+  const KeyTiles<TILE_K, STAGES> key_tiles(stages, keys, values, tiles);
   Rows rows;
 #pragma unroll
   for (int i = 0; i < 2 * SLABS; i++) rows.largest[i] = minus_infinity(), rows.sum[i] = 0;
 
-  const TileLoader<TILE_K> key_loader(keys), value_loader(values);
-  auto fetch = [&](int tile) {
-    unsigned char* stage = stages + tile % STAGES * (2 * TILE_K * PITCH);
-    if (tile < num_tiles) {
-      key_loader.fetch(stage, tiles.first + tile * TILE_K);
-      value_loader.fetch(stage + TILE_K * PITCH, tiles.first + tile * TILE_K);
-    }
-    copy_commit();
-  };
-#pragma unroll 1
-  for (int tile = 0; tile < STAGES - 1; tile++) fetch(tile);
-  copy_wait<STAGES - 2>();
+  key_tiles.begin();
   q_loader.round(shared);
   __syncthreads();  // the queries have arrived
   const Lanes lanes;
@@ -115,21 +104,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma(const Att
   const float scale = attention.scale * LOG2_E;
   float y[SLABS][GROUPS][4] = {};
 
-  for (int tile = 0; tile < num_tiles; tile++) {
-    unsigned char* const stage = stages + tile % STAGES * (2 * TILE_K * PITCH);
-    copy_wait<STAGES - 2>();   // this thread's part of `tile` has arrived,
-    key_loader.round(stage);
-    value_loader.round(stage + TILE_K * PITCH);
-    __syncthreads();           // and that of all threads, which are done with tile - 1,
-    fetch(tile + STAGES - 1);  // so its stage is free
-    const int first = tiles.first + tile * TILE_K;
+  for (int tile = 0; tile < key_tiles.count(); tile++) {
+    unsigned char *const keys_here = key_tiles.arrive(tile), *const values_here = keys_here + key_tiles.VALUES;
+    const int first = key_tiles.first_key(tile);
     if (sight.none(first, TILE_K)) continue;
     Scores scores;
-    multiply_rows(scores, q, stage, lanes);
+    multiply_rows(scores, q, keys_here, lanes);
     if (!sight.all(first, TILE_K)) hide(scores, sight, first);
     exponentials(scores, rows, y, scale);
     if (DROPS) drop_keys(scores, masks, first_query + row, (first + attention.key % TICK) / TICK);
-    add_weighted(y, scores, stage + TILE_K * PITCH, lanes);
+    add_weighted(y, scores, values_here, lanes);
   }
 
   float* const log_sum_exp = attention.log_sum_exp + statistics_of(attention, sample, head);

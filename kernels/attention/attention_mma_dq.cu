@@ -53,7 +53,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma_dq(const 
   const int row = threadIdx.x / 32 * WARP_ROWS;  // of the warp, in the tile
   const WarpSight<WARP_ROWS> sight = {seen + row};
   const Tiles tiles = tiles_of({seen[0].begin, seen[TILE_Q - 1].end}, TILE_K, DROPS ? attention.key % TICK : 0);
-  const int num_tiles = (tiles.past - tiles.first) / TILE_K;
+  const KeyTiles<TILE_K, STAGES> key_tiles(stages, keys, values, tiles);
 
   const long long statistics = statistics_of(attention, sample, head);
   float base[2 * SLABS], delta[2 * SLABS];
@@ -64,18 +64,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma_dq(const 
     delta[i] = attention.delta[query];
   }
 
-  const TileLoader<TILE_K> key_loader(keys), value_loader(values);
-  auto fetch = [&](int tile) {
-    unsigned char* stage = stages + tile % STAGES * (2 * TILE_K * PITCH);
-    if (tile < num_tiles) {
-      key_loader.fetch(stage, tiles.first + tile * TILE_K);
-      value_loader.fetch(stage + TILE_K * PITCH, tiles.first + tile * TILE_K);
-    }
-    copy_commit();
-  };
-#pragma unroll 1
-  for (int tile = 0; tile < STAGES - 1; tile++) fetch(tile);
-  copy_wait<STAGES - 2>();
+  key_tiles.begin();
   q_loader.round(shared);
   dy_loader.round(slopes);
   __syncthreads();  // the queries have arrived
@@ -84,18 +73,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma_dq(const 
   const float scale = attention.scale * LOG2_E, kept_scale = scale_of_kept(attention.dropout);
   float dq[SLABS][GROUPS][4] = {};
 
-  for (int tile = 0; tile < num_tiles; tile++) {
-    unsigned char* const stage = stages + tile % STAGES * (2 * TILE_K * PITCH);
-    copy_wait<STAGES - 2>();   // this thread's part of `tile` has arrived,
-    key_loader.round(stage);
-    value_loader.round(stage + TILE_K * PITCH);
-    __syncthreads();           // and that of all threads, which are done with tile - 1,
-    fetch(tile + STAGES - 1);  // so its stage is free
-    const int first = tiles.first + tile * TILE_K;
+  for (int tile = 0; tile < key_tiles.count(); tile++) {
+    unsigned char *const keys_here = key_tiles.arrive(tile), *const values_here = keys_here + key_tiles.VALUES;
+    const int first = key_tiles.first_key(tile);
     if (sight.none(first, TILE_K)) continue;
     float p[SLABS][COLUMNS][4], ds[SLABS][COLUMNS][4];
-    multiply_rows(p, q, stage, lanes);
-    multiply_rows(ds, dy, stage + TILE_K * PITCH, lanes);
+    multiply_rows(p, q, keys_here, lanes);
+    multiply_rows(ds, dy, values_here, lanes);
     if (!sight.all(first, TILE_K)) hide(p, sight, first);
     if (DROPS) drop_keys(ds, masks, first_query + row, (first + attention.key % TICK) / TICK);
 #pragma unroll
@@ -108,7 +92,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_mma_dq(const 
           const float dp = DROPS ? ds[i][j][e] * kept_scale : ds[i][j][e];
           ds[i][j][e] = exp2_approx(p[i][j][e] * scale - base[of]) * (dp - delta[of]);
         }
-    add_weighted(dq, ds, stage, lanes);
+    add_weighted(dq, ds, keys_here, lanes);
   }
 
 #pragma unroll

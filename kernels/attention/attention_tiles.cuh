@@ -132,3 +132,48 @@ class TileLoader {
     return max(0, min(CHUNK, tokens_.size - int(threadIdx.x % LANES + j * LANES) * CHUNK));
   }
 };
+
+// Tiles of ROWS keys and of their values, DEPTH of them in shared memory: one is read while others are on their way.
+template <int ROWS, int DEPTH>
+class KeyTiles {
+ public:
+  static constexpr int VALUES = ROWS * PITCH;  // bytes from a tile of keys to that of their values
+
+  __device__ __forceinline__ KeyTiles(unsigned char* stages, const Tokens& keys, const Tokens& values,
+                                      const Tiles& tiles)
+      : keys_(keys), values_(values), stages_(stages), first_(tiles.first), count_((tiles.past - tiles.first) / ROWS) {}
+  __device__ __forceinline__ int count() const { return count_; }
+  __device__ __forceinline__ int first_key(int tile) const { return first_ + tile * ROWS; }
+
+  // Requests the first tiles, and waits for what this thread had requested before.
+  __device__ __forceinline__ void begin() const {
+#pragma unroll 1
+    for (int tile = 0; tile < DEPTH - 1; tile++) fetch(tile);
+    copy_wait<DEPTH - 2>();
+  }
+
+  // All threads call it: a tile has arrived, and another one is requested.
+  __device__ __forceinline__ unsigned char* arrive(int tile) const {
+    unsigned char* const stage = at(tile);
+    copy_wait<DEPTH - 2>();   // this thread's part of `tile` has arrived,
+    keys_.round(stage);
+    values_.round(stage + VALUES);
+    __syncthreads();          // and that of all threads, which are done with tile - 1,
+    fetch(tile + DEPTH - 1);  // so its stage is free
+    return stage;
+  }
+
+ private:
+  const TileLoader<ROWS> keys_, values_;
+  unsigned char* const stages_;
+  const int first_, count_;
+
+  __device__ __forceinline__ unsigned char* at(int tile) const { return stages_ + tile % DEPTH * (2 * VALUES); }
+  __device__ __forceinline__ void fetch(int tile) const {
+    if (tile < count_) {
+      keys_.fetch(at(tile), first_key(tile));
+      values_.fetch(at(tile) + VALUES, first_key(tile));
+    }
+    copy_commit();
+  }
+};

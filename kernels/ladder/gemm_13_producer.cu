@@ -22,7 +22,7 @@
 #define BOX_BYTES (64 * 128)
 #define SHARED_BYTES (STAGES * (A_BYTES + B_BYTES + 16) + 1024)
 
-extern "C" __global__ void __launch_bounds__(384)
+extern "C" __global__ void __launch_bounds__(384, 1)
 gemm_13_producer(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* out, int m,
                  int n, int k) {
   DYNAMIC_SHARED(shared);

@@ -57,7 +57,7 @@ __device__ __forceinline__ void store_sums(const TensorMap* out_map, unsigned ch
   }
 }
 
-extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384)
+extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384, 1)
 gemm_18_ping_pong(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map,
                   const __grid_constant__ TensorMap out_map, int m, int n, int k) {
   DYNAMIC_SHARED(shared);

@@ -1,11 +1,12 @@
 // Sums down columns and sums of squares
-// Shapes: x (rows, n) of Element, rows ld apart in column_sum; out (parts, n) float, parts = ceil(rows /
-//     rows_per_part); sum_parts: x (2, parts, n), outs (n,)
-// Launch: column_sum, sum_rows: grid (ceil(n / 128), parts), block 256. Many rows: in parts, then
+// Shapes: x (rows, n) of Element, rows ld apart in column_sum; y, dy (rows, n); out (parts, n) float, parts = ceil(rows
+//     / rows_per_part); sum_parts: x (2, parts, n), outs (n,)
+// Launch: column_sum, mask_and_sum, sum_rows: grid (ceil(n / 128), parts), block 256. Many rows: in parts, then
 //     sum_rows of the parts in one. sum_parts: grid (ceil(n / 32), 1, or 2 with a second sum), block 512
 //     sum_of_squares: block 256, any grid; out (grid,)
-// Roofline: one read; memory-bound. Oracles: ops/linear.py column_sum, ops/batchnorm.py, optim/clip.py.
+// Roofline: one read, mask_and_sum two and a write; memory-bound. Oracles: ops/linear.py column_sum, ops/batchnorm.py, optim/clip.py.
 // Each sum is made in an order fixed by the launch: the same bits every time.
+#include "common/activations.cuh"
 #include "common/reduce.cuh"
 #include "reductions/columns.cuh"
 
@@ -39,6 +40,43 @@ __device__ __forceinline__ void sum_columns(const T* x, float* out, int rows, in
 extern "C" __global__ void __launch_bounds__(256)
 column_sum(const Element* x, float* out, int rows, int n, int ld, int rows_per_part, int accumulate) {
   sum_columns(x, out, rows, n, ld, rows_per_part, accumulate);
+}
+
+// The gradient of a ReLU whose result is y, in place, and its sums.
+extern "C" __global__ void __launch_bounds__(256)
+mask_and_sum(const Element* y, Element* dy, float* out, int rows, int n, int rows_per_part, int accumulate) {
+  __shared__ Sums<1> parts[COLUMN_WARPS][32];
+  const Columns columns(rows, n, rows_per_part);
+  const int count = n - columns.first;
+  struct Row {
+    Vec<Element, PIECE> seen, slope;
+    long long at;
+    bool whole;
+  };
+  Sums<1> sum = {};
+  const auto add = [&](const Row& row) {
+    Vec<float, PIECE> values;
+#pragma unroll
+    for (int i = 0; i < PIECE; i++) {
+      values.at[i] = to_float(row.slope.at[i]) * relu_slope(to_float(row.seen.at[i]));
+      sum.at[0][i] += values.at[i];
+    }
+    store<PIECE>(dy + row.at, Rounded<Element>::from(values), count, row.whole);
+  };
+  columns.each<2>(
+      n, rows_aligned<PIECE>(y, n) && rows_aligned<PIECE>(dy, n),
+      [&](int row, int count, bool whole) {
+        const long long at = (long long)row * n + columns.first;
+        return Row{load<PIECE>(y + at, count, whole), load<PIECE>(dy + at, count, whole), at, whole};
+      },
+      [&](const Row (&both)[2]) {
+        add(both[0]);
+        add(both[1]);
+      },
+      add);
+  sum = fold(sum, columns, parts);
+  if (int(threadIdx.x) < columns.across)
+    write_columns(out + (long long)blockIdx.y * n + columns.first, sum.at[0], count, accumulate);
 }
 
 // The parts that column_sum or a product's epilogue have left, which are float whatever Element is.

@@ -35,11 +35,22 @@ struct ReadStore {
   std::vector<char> box;
 };
 
+// Shared memory that threads have named at fences: what was in it when a thread last stopped or went on, and who has
+// written each byte and not fenced since.
+struct Watched {
+  const char* at;
+  std::vector<char> known;
+  std::vector<int> writer;
+  int threads;  // that have named it
+};
+
+constexpr int NOBODY = -1;
 constexpr int MOST_BYTES = (1 << 20) - 1;  // that an mbarrier counts
 
 std::map<const void*, Mbarrier> mbarriers;
 std::vector<TensorCopy> tensor_copies;
 std::vector<ReadStore> read_stores;
+std::vector<Watched> watched_memory;
 
 Mbarrier& mbarrier_at(const void* at) {
   static Mbarrier none;
@@ -200,36 +211,45 @@ void fence_async(const void* written, size_t bytes) {
   const char* first = static_cast<const char*>(written);
   char* view = async_view(first);
   note_own_writes();
-  for (Watched& watched : me().watched) {
-    if (watched.at != first || watched.known.size() != bytes) continue;
-    for (size_t i = 0; i < bytes; i++)
-      if (watched.mine[i]) view[i] = first[i];
-    std::fill(watched.mine.begin(), watched.mine.end(), 0);
-    return;
+  const auto is_here = [&](const Watched& w) { return w.at == first && w.known.size() == bytes; };
+  const auto found = std::find_if(watched_memory.begin(), watched_memory.end(), is_here);
+  const int number = int(found - watched_memory.begin()), own = me().number;
+  if (found == watched_memory.end())
+    watched_memory.push_back({first, {first, first + bytes}, std::vector<int>(bytes, NOBODY), 0});
+  std::vector<int>& named = me().watched;
+  const bool again = std::find(named.begin(), named.end(), number) != named.end();
+  if (!again) {
+    named.push_back(number);
+    watched_memory[number].threads++;
   }
-  me().watched.push_back({first, {first, first + bytes}, std::vector<char>(bytes)});
-  memcpy(view, first, bytes);
+  std::vector<int>& writer = watched_memory[number].writer;
+  for (size_t i = 0; i < bytes; i++)
+    if (!again || writer[i] == own) {
+      view[i] = first[i];
+      if (writer[i] == own) writer[i] = NOBODY;
+    }
 }
 
 namespace {
 
-// Bytes of watched memory that have changed are those of this thread, or of others.
-void compare_watched(char mine) {
-  for (Watched& watched : me().watched) {
+void compare_watched(int writer) {
+  for (int number : me().watched) {
+    Watched& watched = watched_memory[number];
+    if (writer == NOBODY && watched.threads % WARP == 0) continue;  // all lanes note their own writes
     const size_t bytes = watched.known.size();
     if (!memcmp(watched.at, watched.known.data(), bytes)) continue;
     for (size_t i = 0; i < bytes; i++)
       if (watched.at[i] != watched.known[i]) {
         watched.known[i] = watched.at[i];
-        watched.mine[i] = mine;
+        watched.writer[i] = writer;
       }
   }
 }
 
 }  // namespace
 
-void note_own_writes() { compare_watched(1); }
-void forget_other_writes() { compare_watched(0); }
+void note_own_writes() { compare_watched(me().number); }
+void forget_other_writes() { compare_watched(NOBODY); }
 
 void start_tensor_store(const TensorMap* map, unsigned rank, const int (&first)[4], const void* from) {
   if (map->im2col || rank != map->rank) block.fail("a tensor store by a map with another number of dims");
@@ -263,6 +283,7 @@ void end_tensor_stores(bool writes) {
 void forget_copies() {
   mbarriers.clear();
   tensor_copies.clear();
+  watched_memory.clear();
 }
 
 std::string left_copies() { return tensor_copies.empty() ? "" : "a block ends before its tensor copies landed"; }

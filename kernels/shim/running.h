@@ -29,12 +29,6 @@ struct Product {
   std::vector<float> values;
 };
 
-// Shared memory that a thread has named at a fence: what is in it, and which bytes this thread wrote since its last one.
-struct Watched {
-  const char* at;
-  std::vector<char> known, mine;
-};
-
 // A tensor store on its way: its box when it was issued, and as the async proxy saw it then.
 struct Store {
   const char* from;
@@ -61,7 +55,7 @@ struct RunningThread : Thread {
   std::vector<const void*> unfenced_barriers;
   std::vector<Store> stores;
   int store_group = 0;
-  std::vector<Watched> watched;
+  std::vector<int> watched;  // shared memory that it has named at fences, by number
 };
 
 class Random {

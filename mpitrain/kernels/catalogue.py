@@ -20,6 +20,11 @@ PRODUCTS = (  # transpose A, transpose B, epilogue
     (False, True, "gelu_tanh_gradient"),
     (True, False, "none"),  # dw
 )
+CONVOLUTIONS = {  # epilogue, whether moments are written
+    "forward": (("none", False), ("none", True), ("relu", False)),
+    "dx": (("none", False), ("relu_gradient", False)),
+    "dw": (("none", False),),
+}
 ROWS_HELD = (  # rows of layernorm.cu and rmsnorm.cu in registers: warps and pieces (ops/cuda/normalize_rows.py)
     *({"ROW_WARPS": warps} for warps in (2, 3, 4, 6, 8, 16)),
     *({"ROW_WARPS": 16, "ROW_PIECES": pieces} for pieces in (2, 4)),
@@ -87,10 +92,9 @@ def convolutions() -> list[Kernel]:
             outputs = "bf16" if inputs == "bf16" and kind != "dw" else "fp32"
             conv = Convolution(kind, 1, (1, 1), 8, 8, (1, 1), inputs=inputs, outputs=outputs)
             strided = replace(conv, stride=(2, 2), size=(2, 2))
-            each_moments = (False, True) if kind == "forward" else (False,)
             found += [
-                convolution_plan.built_for(tile, each, odd, moments)
-                for each, odd, moments in product((conv, strided), (False, True), each_moments)
+                convolution_plan.built_for(tile, replace(each, epilogue=epilogue), odd, moments)
+                for each, odd, (epilogue, moments) in product((conv, strided), (False, True), CONVOLUTIONS[kind])
             ]
     return list(dict.fromkeys(found))
 

@@ -33,11 +33,13 @@ from tests.kernels.arrays import NULL, f32, i32, i64, launch
 rows, n, parts = 70, 131, 3
 x, y, vector = np.ones((rows, n), np.float32), np.ones((rows, n), np.float32), np.ones(n, np.float32)
 sums, kept, sizes = np.ones((parts, 2, n), np.float32), np.ones((5, n), np.float32), [i32(rows), i32(n), i32(24)]
+launch(cpu.build("batchnorm_moments.cu"), "batchnorm_moments", x, sums, *sizes, grid=(2, parts))
+statistics = [sums, vector, vector, vector.copy(), vector.copy(), kept, *sizes, f32(0.1), f32(1e-5)]
+launch(cpu.build("batchnorm_statistics.cu"), "batchnorm_statistics", *statistics, grid=17)
 kernels = cpu.build("batchnorm.cu")
-launch(kernels, "batchnorm_moments", x, sums, *sizes, grid=(2, parts))
-statistics = [vector, vector, vector.copy(), vector.copy()]
-launch(kernels, "batchnorm_statistics", sums, *statistics, kept, *sizes, f32(0.1), f32(1e-5), grid=17)
 launch(kernels, "batchnorm_apply", x, kept, y, *sizes[:2], i32(1))
+launch(kernels, "batchnorm_apply_residual", x, y, kept, y, *sizes[:2], i32(1))
+launch(kernels, "batchnorm_sums_residual", y.copy(), x, y, kept, sums, *sizes, grid=(2, parts))
 launch(kernels, "batchnorm_sums", y, x, kept, i32(1), sums, *sizes, grid=(2, parts))
 launch(kernels, "batchnorm_dx", y, x, kept, i32(1), kept, x, *sizes[:2])
 shape, statistics = [i32(rows), i32(n)], np.ones((2, rows), np.float32)

@@ -253,7 +253,7 @@ def test_broken_rounding_is_found(text):
     ],
 )
 def test_broken_moments_are_found(right, wrong):
-    broken = cpu.build("batchnorm.cu", lambda whole: whole.replace(right, wrong))
+    broken = cpu.build("batchnorm_moments.cu", lambda whole: whole.replace(right, wrong))
     x, moments = np.random.default_rng(0).standard_normal((1500, 8)).astype(np.float32), np.zeros((2, 8), np.float32)
     launch(broken, "batchnorm_moments", x, moments, i32(1500), i32(8), i32(1500), grid=1)
     expected = [x.mean(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)]
@@ -271,7 +271,7 @@ def test_broken_moments_are_found(right, wrong):
     ],
 )
 def test_broken_merge_of_slabs_is_found(right, wrong):
-    broken = cpu.build("batchnorm.cu", lambda whole: whole.replace(right, wrong))
+    broken = cpu.build("batchnorm_moments.cu", lambda whole: whole.replace(right, wrong))
     error = merge_slabs(broken, 9211, 8, 16, 300)
     assert not error < 1e-5
 

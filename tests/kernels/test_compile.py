@@ -344,3 +344,16 @@ def test_rungs_have_no_fences(name, compiler):
     assert code.count("HGMMA") == (8 if name == "gemm_18_ping_pong" else 4), "of 64 rows each"
     of_cluster_barriers = 2 if ladder.RUNGS[name].cluster > 1 else 0
     assert [code.counts[fence] for fence in FENCES] == [of_cluster_barriers] * 2
+    if ladder.RUNGS[name].number >= 13:
+        check_registers_are_shared_out(code, 40, 232)
+
+
+def test_launch_bounds_say_the_registers_at_entry():
+    """Without the least number of blocks, some versions of ptxas ignore setmaxnreg (C7508)."""
+    found = []
+    for path in sorted(cpu.KERNELS.rglob("*.cu")):
+        text = path.read_text()
+        if "registers_take<" in cpu.with_headers(text):
+            found += re.findall(r"__launch_bounds__\(([^)]*)\)", text)
+    assert len(found) >= 12
+    assert all(bounds.endswith(", 1") for bounds in found), found

@@ -88,7 +88,8 @@ __device__ __forceinline__ void wgmma_wait(float (&d)[SLABS][GROUPS][4]) {
   for (int i = 0; i < SLABS; i++) keep_sums(d[i]);
 }
 
-// Registers move between warpgroups: a producer needs few, and all of them together have 64 K.
+// Registers move between warpgroups: a producer needs few, and all of them together have 64 K. The compiler must know
+// how many there are at the beginning: __launch_bounds__ has to say the least number of blocks, too.
 template <int COUNT>
 __device__ __forceinline__ void registers_give() {
   static_assert(COUNT % 8 == 0 && COUNT >= 24 && COUNT <= 256, "setmaxnreg");

@@ -25,23 +25,29 @@ MOST_SLABS = 256  # whose moments statistics can merge: 8 for each lane of a war
 KEPT = 5  # vectors: mean, r, offset, scale, shift
 
 
-def _kernel(name: str) -> Kernel:
-    return kernel("batchnorm.cu", name=f"batchnorm_{name}")
+def _of_channels(name: str) -> Kernel:
+    return kernel("batchnorm_statistics.cu", name=f"batchnorm_{name}")
 
 
 def _of_elements(name: str) -> ElementKernel:
     return element_kernel("batchnorm.cu", name=f"batchnorm_{name}")
 
 
-MERGE_SLABS, STATISTICS, MERGE, PREPARE = map(_kernel, ("merge_slabs", "statistics", "merge", "prepare"))
-SLOPES_OF_SUMS, GRADIENTS, SLOPES = map(_kernel, ("slopes_of_sums", "gradients", "slopes"))
-MOMENTS, APPLY, EVALUATE, SUMS, DX = map(_of_elements, ("moments", "apply", "evaluate", "sums", "dx"))
+MOMENTS = element_kernel("batchnorm_moments.cu", name="batchnorm_moments")
+MERGE_SLABS = kernel("batchnorm_moments.cu", name="batchnorm_merge_slabs")
+STATISTICS, MERGE, PREPARE = map(_of_channels, ("statistics", "merge", "prepare"))
+SLOPES_OF_SUMS, GRADIENTS, SLOPES = map(_of_channels, ("slopes_of_sums", "gradients", "slopes"))
+APPLY, EVALUATE, SUMS, DX = map(_of_elements, ("apply", "evaluate", "sums", "dx"))
+APPLY_RESIDUAL, EVALUATE_RESIDUAL = map(_of_elements, ("apply_residual", "evaluate_residual"))
+SUMS_RESIDUAL = _of_elements("sums_residual")
 
 
 @ops.batchnorm_train.cuda
-def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep, moments: Moments | None = None) -> Any:
+def batchnorm_train(
+    x: Any, norm: Norm, y: Any, keep: Keep, moments: Moments | None = None, residual: Any = None
+) -> Any:
     """Return (the vectors for backward, pixels over all ranks)."""
-    if not elements_fit(y):
+    if not _fit(y, residual):
         return False
     x = fitting(x, y, "packed")
     channels = x.shape[-1]
@@ -58,7 +64,8 @@ def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep, moments: Moments | N
         run(device, MERGE, 32 * channels, (of_parts, total, kept, rows, channels, each))
         count = float(norm.sum_over_ranks(total)[0])
         run(device, PREPARE, 32 * channels, (total, *statistics, channels, *rates))
-    _write(APPLY, y, (x, kept, y, rows, channels, int(norm.relu)))
+    which, images = (APPLY, (x,)) if residual is None else (APPLY_RESIDUAL, (x, residual))
+    _write(which, y, (*images, kept, y, rows, channels, int(norm.relu)))
     return kept, count
 
 
@@ -90,29 +97,35 @@ def merged_slabs(slabs: Any, num_pixels: int, rows: int, keep: Keep) -> Moments:
 
 
 @ops.batchnorm_evaluate.cuda
-def batchnorm_evaluate(x: Any, norm: Norm, y: Any) -> bool:
+def batchnorm_evaluate(x: Any, norm: Norm, y: Any, residual: Any = None) -> bool:
     """One launch."""
-    if not elements_fit(y):
+    if not _fit(y, residual):
         return False
     x = fitting(x, y, "packed")
     vectors = norm.weight, norm.bias, norm.running_mean, norm.running_var
     channels = x.shape[3]
-    _write(EVALUATE, y, (x, *vectors, y, x.size // channels, channels, float(norm.eps), int(norm.relu)))
+    which, images = (EVALUATE, (x,)) if residual is None else (EVALUATE_RESIDUAL, (x, residual))
+    _write(which, y, (*images, *vectors, y, x.size // channels, channels, float(norm.eps), int(norm.relu)))
     return True
 
 
 @ops.batchnorm_backward.cuda
-def batchnorm_backward(dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradient, db: Gradient, dx: Any) -> bool:
+def batchnorm_backward(
+    dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradient, db: Gradient, dx: Any, masks: bool = False
+) -> bool:
     """Put dw and db of this rank, and write dx."""
-    if not elements_fit(dx):
+    if not elements_fit(dx) or (masks and not elements_fit(dx, dy, y)):
         return False
-    dy, x, relu = fitting(dy, dx, "gradient"), fitting(x, dx, "packed"), int(y is not None)
+    dy, x, relu = fitting(dy, dx, "gradient"), fitting(x, dx, "packed"), int(y is not None and not masks)
     vectors, count = kept
     device, channels, parts = _cut(x)
     slopes = workspace(x, "slopes", (3, channels), np.float32)
     sums = workspace(x, "sums", (parts.num, 2, channels), np.float32)
-    if x.size:
-        parts.launch(device, SUMS.of(x), dy, x, vectors, relu, sums, x.size // channels, channels, parts.rows)
+    sizes = x.size // channels, channels, parts.rows
+    if x.size and masks:
+        parts.launch(device, SUMS_RESIDUAL.of(x), dy, x, y, vectors, sums, *sizes)
+    elif x.size:
+        parts.launch(device, SUMS.of(x), dy, x, vectors, relu, sums, *sizes)
     gradients, adds = (dw.array, db.array), (int(dw.accumulate), int(db.accumulate))
     if norm.sum_over_ranks is None:
         outs = norm.weight, *gradients, slopes
@@ -140,6 +153,10 @@ def _write(kernel: ElementKernel, out: Any, arguments: tuple[Any, ...]) -> None:
     joined = piece // gcd(channels, piece)  # rows in a period
     periods = ceil_div(out.size // channels, joined)
     spread(device_of(out), kernel.of(out), channels * joined // piece, periods, arguments)
+
+
+def _fit(y: Any, residual: Any) -> bool:
+    return elements_fit(y) if residual is None else elements_fit(y, residual)
 
 
 def _written(*gradients: Gradient) -> None:

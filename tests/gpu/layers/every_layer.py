@@ -102,6 +102,32 @@ CASES = {
     "convolution and batch norm": Case(
         lambda: Sequential(Conv2d(4, 6, 3, padding=1), BatchNorm2d(6), ReLU()), (3, 7, 6, 4)
     ),
+    "convolutions and relus": Case(
+        lambda: Sequential(
+            *(Conv2d(3, 4, 3, padding=1), ReLU(), Conv2d(4, 6, 3, 2, 1), ReLU(), Conv2d(6, 5, 1), ReLU()),
+            *(Conv2d(5, 8, 3, padding=1), ReLU(), Conv2d(8, 8, 3, groups=8), ReLU(), Conv2d(8, 4, 1)),
+        ),
+        (2, 9, 8, 3),
+    ),
+    "residual of convolutions": Case(
+        lambda: Residual(Sequential(Conv2d(4, 6, 3, padding=1), ReLU(), Conv2d(6, 4, 1)), None, ReLU()), (2, 5, 6, 4)
+    ),
+    "residual, batch norm": Case(
+        lambda: Residual(
+            Sequential(
+                Conv2d(4, 6, 3, 2, 1, bias=False), BatchNorm2d(6), ReLU(), Conv2d(6, 6, 3, 1, 1), BatchNorm2d(6)
+            ),
+            Sequential(Conv2d(4, 6, 1, 2, bias=False), BatchNorm2d(6)),
+            ReLU(),
+        ),
+        (3, 6, 6, 4),
+    ),
+    "residual, batch norm, plain": Case(
+        lambda: Residual(Sequential(Conv2d(4, 4, 3, 1, 1), BatchNorm2d(4)), None, ReLU()), (2, 5, 6, 4)
+    ),
+    "residual, batch norm without relu": Case(
+        lambda: Residual(Sequential(Conv2d(4, 4, 3, 1, 1), BatchNorm2d(4))), (2, 5, 6, 4)
+    ),
     "layer norm": Case(lambda: LayerNorm(200), (70, 200)),
     "root mean square norm": Case(lambda: RMSNorm(200), (7, 10, 200)),
     "linear": Case(lambda: Linear(30, 20), (7, 5, 30)),

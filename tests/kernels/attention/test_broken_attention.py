@@ -12,7 +12,7 @@ pytestmark = [cpu.needs_gxx, pytest.mark.slow, pytest.mark.timeout(900)]
 
 TF32, BF16 = 0, 1
 MMA, DQ, DKDV = "attention_mma.cu", "attention_mma_dq.cu", "attention_mma_dkdv.cu"
-BARRIER = "    __syncthreads();           //"
+BARRIER = "    __syncthreads();          //"
 CAUSAL = Case(1, 2, 150, 300, 32, causal=True, spread=2.0)
 GROUP = Case(2, 4, 70, 90, 32, group=2, causal=True)
 PACKED = Case(1, 1, 100, 100, 32, segments=((37, 30, 33),))
@@ -24,9 +24,9 @@ MISTAKES = {
     "the sum not rescaled": (MMA, BF16, CAUSAL, "rows.sum[row] * rescale", "rows.sum[row]"),
     "the largest of two lanes": (MMA, BF16, CAUSAL, "__shfl_xor_sync(~0u, largest, 2)", "largest"),
     "no barrier": (MMA, BF16, CAUSAL, BARRIER, "    //"),
-    "no wait": (MMA, BF16, CAUSAL, "    copy_wait<STAGES - 2>();   //", "    //"),
+    "no wait": (MMA, BF16, CAUSAL, "    copy_wait<DEPTH - 2>();   //", "    //"),
     "no barrier before the first tile": (MMA, BF16, CAUSAL, "  __syncthreads();  // the queries", "  // the queries"),
-    "a stage filled while it is read": (MMA, TF32, CAUSAL, "fetch(tile + STAGES - 1);", "fetch(tile + STAGES);"),
+    "a stage filled while it is read": (MMA, TF32, CAUSAL, "fetch(tile + DEPTH - 1);", "fetch(tile + DEPTH);"),
     "the next key seen": (MMA, TF32, CAUSAL, "own + 1);", "own + 2);"),
     "a tile too many without a look": (MMA, TF32, CAUSAL, "first + count <= seen[0].end;", "true;"),
     "a tile that some see left out": (MMA, TF32, CAUSAL,

@@ -84,6 +84,10 @@ class Arrays:
         self.expected = exact(a_value, b_value) + case.beta * c_value + case.bias * self.bias
         self.scale = exact(np.abs(a_value), np.abs(b_value)) + np.abs(case.beta * c_value) + np.abs(self.bias) + 1e-30
         self.expected = ACTIVATIONS.get(conv.epilogue, lambda x: x)(self.expected)
+        self.pre = None
+        if conv.epilogue == "relu_gradient":  # pre is the result of the ReLU
+            self.pre, pre_value = self.outputs.draw(*out_shape)
+            self.expected *= pre_value > 0
         m, n = out_shape[0] * out_shape[1] * out_shape[2], out_shape[3]
         self.rows, self.columns = m, n
         self.column_sums = self.outputs.room(2, m, n, dtype=np.float32)
@@ -102,6 +106,7 @@ class Arrays:
         shape = conv.shape(classes)
         for name, array in (("a", self.a), ("b", self.b), ("c", self.c), ("out", self.out)):
             record[name] = array.ctypes.data
+        record["pre"] = 0 if self.pre is None else self.pre.ctypes.data
         record["bias"] = self.bias.ctypes.data if case.bias else 0
         record["column_sums"] = self.column_sums.ctypes.data if case.moments or case.sums else 0
         record["partials"] = self.partials.ctypes.data
@@ -114,6 +119,12 @@ class Arrays:
         record["splits"] = max(1, -(-shape.k // case.part)) if case.part else 1
         record["alpha"], record["beta"] = 1, case.beta
         return record.tobytes()
+
+    @property
+    def memory(self) -> list[np.ndarray]:
+        """Return all arrays that kernels may touch."""
+        pre = [] if self.pre is None else [self.pre]
+        return [self.a, self.b, self.c, self.out, self.bias, self.column_sums, self.partials, *pre]
 
     def error(self) -> float:
         """Return the largest error of the result, relative to the sum of absolute products."""
@@ -169,8 +180,7 @@ def run(case: Case, kernels: cpu.Kernels | None = None, **tile: int) -> float:
 def launch(case: Case, kernels: cpu.Kernels, arrays: Arrays) -> bool:
     """Launch the classes of a convolution, and gemm_sum where K is cut: then return True."""
     tile_m, tile_n, warp_m, warp_n = (kernels.macro(name) for name in ("TILE_M", "TILE_N", "WARP_M", "WARP_N"))
-    memory = [arrays.a, arrays.b, arrays.c, arrays.out, arrays.bias, arrays.column_sums, arrays.partials]
-    options = {"memory": memory, "seed": case.seed}
+    options = {"memory": arrays.memory, "seed": case.seed}
     splits = 1
     for classes in case.conv.classes():
         gemm = arrays.gemm(classes)

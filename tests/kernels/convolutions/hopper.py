@@ -57,8 +57,7 @@ def launch(case: Case, part: Part, tile: Tile, kernels: cpu.Kernels, arrays: Arr
     product = np.frombuffer(arrays.gemm(part.classes), ARGUMENTS).reshape(()).copy()
     product["m"], product["n"], product["k"] = part.shape.m, part.shape.n, part.shape.k
     product["splits"] = splits = max(1, -(-part.shape.k // case.part)) if case.part else 1
-    memory = [arrays.a, arrays.b, arrays.c, arrays.out, arrays.bias, arrays.column_sums, arrays.partials]
-    options = {"memory": memory, "seed": case.seed}
+    options = {"memory": arrays.memory, "seed": case.seed}
     planned = part.launch(tile, splits, PROCESSORS * tile.cluster)
     factor = part.factor_map(arrays.b.ctypes.data, tile)
     kernels.launch(

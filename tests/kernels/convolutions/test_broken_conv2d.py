@@ -74,6 +74,12 @@ MISTAKES = {  # which of the three, by which kernel, right, wrong
     "no barrier between tiles": ("dx", SIMT, "    }\n    __syncthreads();\n  }", "    }\n  }"),
 }
 
+THROUGH = {  # dx of pixels that are apart, through the ReLU before it
+    "the mask of the class": ("load<N>(pre + place", "load<N>(pre + (long long)row * gemm.out_ld + col"),
+    "the mask of what was there": ("load<N>(pre + place", "load<N>(out + place"),
+    "no mask": ("x[i] *= activate(to_float(kept.at[i]))", "x[i] *= 1"),
+}
+WITH_RELU = Case(replace(STRIDED, kind="dx", epilogue="relu_gradient"))
 MOMENTS = {
     "the shift forgotten": ("center[i] + sums[i] * part", "sums[i] * part"),
     "another shift for each lane": ("__shfl_sync(~0u, x[i], threadIdx.x % 4)", "x[i]"),
@@ -98,9 +104,15 @@ def break_moments(right, wrong):
     return case, cpu.build("conv2d_mma.cu", lambda text: text.replace(right, wrong), **case.macros(), **MMA_TILE)
 
 
+def break_mask(right, wrong):
+    edited = cpu.build("conv2d_simt.cu", lambda text: text.replace(right, wrong), **WITH_RELU.macros(), **SIMT_TILE)
+    return WITH_RELU, edited
+
+
 @pytest.fixture(scope="module", autouse=True)
 def built_two_at_a_time():
     jobs = [functools.partial(broken, *mistake) for mistake in MISTAKES.values()]
+    jobs += [functools.partial(break_mask, *mistake) for mistake in THROUGH.values()]
     cpu.build_ahead([*jobs, *(functools.partial(break_moments, *mistake) for mistake in MOMENTS.values())])
 
 
@@ -115,6 +127,16 @@ def test_broken_convolution_is_found(mistake):
         if not error < 1e-5:
             return
     pytest.fail("right in all cases")
+
+
+@pytest.mark.parametrize("mistake", THROUGH)
+def test_broken_mask_is_found(mistake):
+    case, kernels = break_mask(*THROUGH[mistake])
+    assert run(case, cpu.build("conv2d_simt.cu", **case.macros(), **SIMT_TILE)) < 1e-5
+    try:
+        assert not run(case, kernels) < 1e-5
+    except cpu.Launch:
+        return
 
 
 @pytest.mark.parametrize("mistake", MOMENTS)

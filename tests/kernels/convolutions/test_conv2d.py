@@ -68,6 +68,9 @@ FUSED = [
     Case(replace(STRIDED, groups=2, channels=8, num_outputs=16), bias=True, sums=True, beta=0.5),
     Case(replace(STRIDED, kind="dx"), beta=1.0),
     Case(replace(LARGE, kind="dx"), beta=1.0, part=192, sums=True),
+    Case(replace(LARGE, kind="dx", epilogue="relu_gradient"), sums=True),
+    Case(replace(LARGE, kind="dx", epilogue="relu_gradient"), sums=True, part=192, beta=1.0),
+    Case(replace(STRIDED, kind="dx", epilogue="relu_gradient")),
 ]
 
 
@@ -97,7 +100,7 @@ def test_moments_are_what_batch_normalization_merges():
     mean, var = np.zeros(channels, np.float32), np.ones(channels, np.float32)
     moments = np.ascontiguousarray(arrays.column_sums.reshape(-1))
     sizes = [i32(rows), i32(channels), i32(kernels.macro("WARP_M")), f32(0.5), f32(1e-5)]
-    statistics = cpu.build("batchnorm.cu")
+    statistics = cpu.build("batchnorm_statistics.cu")
     launch_on(statistics, "batchnorm_statistics", moments, ones, 0 * ones, mean, var, kept, *sizes, grid=2)
     y = np.float64(arrays.out.reshape(rows, channels))
     np.testing.assert_allclose(kept[0], y.mean(axis=0), rtol=1e-5, atol=1e-6)

@@ -32,6 +32,8 @@ DX = [
     (Case(bf16(2, (12, 13), 264, 136, (1, 1), (2, 2), epilogue="relu")), wide(256, 2)),
     (Case(bf16(1, (5, 4), 136, 64, (5, 5), padding=(3, 3))), wide(192, 2)),
     (Case(bf16(2, (6, 7), 96, 72, (3, 3), padding=(3, 4)), part=192), wide(128, 2)),
+    (Case(bf16(3, (9, 7), 72, 64, (3, 3), padding=(1, 1), epilogue="relu_gradient"), sums=True), wide(128)),
+    (Case(bf16(2, (9, 11), 64, 72, (3, 3), (2, 2), (1, 1), outputs="bf16", epilogue="relu_gradient")), wide(64, 2)),
 ]
 DW = [
     (Case(bf16(2, (7, 9), 64, 64, (3, 3), padding=(1, 1))), wide(64, 2)),

@@ -53,6 +53,34 @@ def batchnorm(kernels):
     yield dx, slopes[0] * passed + slopes[1] * (x - kept[0]) + slopes[2]
 
 
+def tail(kernels):
+    """Yield all of that at the end of a residual block: y forward, then dy masked, and sums of it."""
+    rng = np.random.default_rng(0)
+    dy, x, residual = (rng.standard_normal((70, 16)).astype(np.float32) for _ in range(3))
+    kept = rng.standard_normal((5, 16)).astype(np.float32)
+    sums, y, sizes = np.zeros((1, 2, 16), np.float32), np.zeros_like(x), [i32(70), i32(16)]
+    launch(kernels, "batchnorm_apply_residual", x, residual, kept, y, *sizes, i32(1))
+    yield y, np.maximum(kept[3] * (x - kept[0]) + kept[4] + residual, 0)
+    passed = dy * (y > 0)
+    launch(kernels, "batchnorm_sums_residual", dy, x, y, kept, sums, *sizes, i32(70), grid=1)
+    yield dy, passed
+    yield sums[0], np.array([passed.sum(axis=0), (passed * (x - kept[0])).sum(axis=0)])
+    launch(
+        kernels, "batchnorm_evaluate_residual", x, residual, *kept[:3].copy(), kept[3] ** 2, y, *sizes, f32(0), i32(0)
+    )
+    yield y, (x - kept[2]) / np.abs(kept[3]) * kept[0] + kept[1] + residual
+
+
+def mask(kernels):
+    """Yield dy masked and its sums, of as many rows as are taken at once and a few more."""
+    rng = np.random.default_rng(0)
+    y, dy = (rng.standard_normal((531, 40)).astype(np.float32) for _ in range(2))
+    expected, out = dy * (y > 0), np.ones(40, np.float32)
+    launch(kernels, "mask_and_sum", y, dy, out, i32(531), i32(40), i32(531), i32(1), grid=1)
+    yield dy, expected
+    yield out, 1 + expected.sum(axis=0)
+
+
 def columns(kernels):
     """Yield sums of rows that are apart, as many as are taken at once and a few more."""
     x, out = np.random.default_rng(0).standard_normal((531, 40)).astype(np.float32), np.zeros(32, np.float32)
@@ -60,7 +88,19 @@ def columns(kernels):
     yield out, x[:, :32].sum(axis=0)
 
 
-RUNS = {"softmax_cross_entropy": cross_entropy, "dropout": dropout, "batchnorm": batchnorm, "reduce": columns}
+def batchnorms(kernels):
+    """Yield both: alone and at the end of a residual block."""
+    yield from batchnorm(kernels)
+    yield from tail(kernels)
+
+
+def reductions(kernels):
+    """Yield both sums of columns."""
+    yield from columns(kernels)
+    yield from mask(kernels)
+
+
+RUNS = {"softmax_cross_entropy": cross_entropy, "dropout": dropout, "batchnorm": batchnorms, "reduce": reductions}
 MACROS = {"softmax_cross_entropy": {"ROW_WARPS": 16}}
 MISTAKES = {
     "a sum that does not follow the maximum": ("softmax_cross_entropy", "  sum *= exp2_approx", "  exp2_approx"),
@@ -75,8 +115,16 @@ MISTAKES = {
     "the row of another thread": ("dropout", "rows * SHARED + (own ^ apart)", "rows * SHARED + own"),
     "rows behind the last": ("dropout", "if (row < n) store", "store"),
     "a ReLU without the shift": ("batchnorm", "fmaf(scale, x - mean, shift)", "fmaf(scale, x - mean, 0.f)"),
-    "a ReLU in dx alone": ("batchnorm", "if (relu) value *= relu_slope(normalized(pixel,",
-                           "if (false) value *= relu_slope(normalized(pixel,"),
+    "a ReLU in dx alone": ("batchnorm", "else if (relu)\n        value *= relu_slope(",
+                           "else if (false)\n        value *= relu_slope("),
+    "no residual": ("batchnorm", "if (ADDS) value += to_float(both.added.at[j]);", ""),
+    "the residual after the ReLU": ("batchnorm", "out.at[j] = relu ? relu_of(value) : value;",
+                                    "out.at[j] = relu ? relu_of(value - to_float(both.added.at[j])) + "
+                                    "to_float(both.added.at[j]) : value;"),
+    "a mask of x": ("batchnorm", "relu_slope(to_float(row.seen.at[i]))", "relu_slope(pixel)"),
+    "dy not masked for the shortcut": ("batchnorm", "if (ADDS) store<PIECE>(masked", "if (false) store<PIECE>(masked"),
+    "another row masked": ("reduce", "store<PIECE>(dy + row.at", "store<PIECE>(dy + row.at % 40"),
+    "sums of what is masked": ("reduce", "sum.at[0][i] += values.at[i];", "sum.at[0][i] += to_float(row.slope.at[i]);"),
     "the second row twice": ("batchnorm", "add(both[0]);", "add(both[1]);"),
     "rows of n": ("reduce", "(long long)row * ld", "(long long)row * n"),
     "rows left behind": ("reduce", "for (; at < stop; at += apart) add_one(read(at, PIECE, true));", ""),

@@ -13,7 +13,6 @@ from mpitrain.ops.window import Window
 from tests.kernels import cpu, formats
 from tests.kernels.arrays import NULL, TOLERANCE, Elements, f32, i32, i64, launch
 from tests.kernels.reductions import softmax
-from tests.kernels.reductions.moments import merge_slabs
 
 pytestmark = [cpu.needs_gxx, pytest.mark.parametrize("bf16", [0, 1])]
 
@@ -141,81 +140,6 @@ def test_softmax_of_what_is_no_number(bf16, warps):
     np.testing.assert_array_equal(np.isnan(found).all(axis=1), [False, True, True, False, True])
     np.testing.assert_allclose(found[[0, 3]].sum(axis=1), 1, rtol=1e-2)
     assert found[3, 7] == 0
-
-
-@pytest.mark.parametrize(
-    ("rows", "channels", "each"), [(35, 1, 35), (35, 3, 20), (200, 16, 70), (9, 150, 9), (2100, 8, 1100)]
-)
-@pytest.mark.parametrize("relu", [0, 1])
-def test_batchnorm_forward(bf16, rows, channels, each, relu):
-    elements, vectors = Elements(bf16), Elements(0, seed=1)
-    x, x_value = elements.draw(rows, channels, scale=3)
-    (w, w_value), (b, b_value), (mean, mean_value), (var, _) = (vectors.draw(channels) for _ in range(4))
-    var[:] = var**2
-    var_value, parts = np.float64(var), -(-rows // each)
-    moments, kept = vectors.room(parts, 2, channels), vectors.room(5, channels)
-    kernels, y = cpu.build("batchnorm.cu", ELEMENT_BF16=bf16), elements.room(rows, channels)
-    sizes, warps = [i32(rows), i32(channels), i32(each)], -(-channels // 8)
-    launch(kernels, "batchnorm_evaluate", x, w, b, mean, var, y, *sizes[:2], f32(1e-5), i32(relu))
-    expected = (x_value - mean_value) / np.sqrt(var_value + 1e-5) * w_value + b_value
-    elements.check(y, np.maximum(expected, 0) if relu else expected, scale=float(np.abs(expected).max()))
-
-    launch(kernels, "batchnorm_moments", x, moments, *sizes, grid=(-(-channels // 128), parts))
-    running = mean, var
-    launch(kernels, "batchnorm_statistics", moments, w, b, *running, kept, *sizes, f32(0.25), f32(1e-5), grid=warps)
-    batch_var, own = x_value.var(axis=0), x_value.mean(axis=0)
-    r = 1 / np.sqrt(batch_var + 1e-5)
-    vectors.check(kept[:2], np.array([own, r]), scale=8)
-    vectors.check(mean, 0.75 * mean_value + 0.25 * own, scale=4)
-    vectors.check(var, 0.75 * var_value + 0.25 * batch_var * rows / (rows - 1), scale=20)
-    launch(kernels, "batchnorm_apply", x, kept, y, *sizes[:2], i32(relu))
-    expected = (x_value - own) * r * w_value + b_value
-    elements.check(y, np.maximum(expected, 0) if relu else expected, scale=8)
-
-
-@pytest.mark.parametrize(
-    ("rows", "channels", "slab", "each"),
-    [(35, 1, 16, 3), (70, 3, 32, 1), (9211, 16, 16, 100), (450, 150, 64, 5), (1, 8, 16, 4)],
-)
-def test_batchnorm_merge_slabs(bf16, rows, channels, slab, each):
-    assert merge_slabs(cpu.build("batchnorm.cu", ELEMENT_BF16=bf16), rows, channels, slab, each) < 1e-5
-
-
-@pytest.mark.parametrize(
-    ("rows", "channels", "each"), [(35, 1, 35), (35, 3, 20), (200, 16, 70), (9, 150, 9), (2100, 8, 1100)]
-)
-@pytest.mark.parametrize("relu", [0, 1])
-def test_batchnorm_backward(bf16, rows, channels, each, relu):
-    """Center x on 2, which is 0.5 more than the mean of all ranks, which have 3 times as many pixels."""
-    elements, vectors = Elements(bf16), Elements(0, seed=1)
-    (dy, dy_value), (x, x_value) = elements.draw(rows, channels), elements.draw(rows, channels)
-    (w, w_value), (dw, _), (db, db_value) = (vectors.draw(channels) for _ in range(3))
-    kept = np.repeat(np.array([[2], [0.7], [0.5], [-0.6], [-1.3]], np.float32), channels, axis=1)
-    passed = np.float32(-0.6) * (x_value - 2) + np.float32(-1.3) > 0
-    assert 0.2 < passed.mean() < 0.8
-    parts, warps = -(-rows // each), -(-channels // 8)
-    sums, total, slopes = vectors.room(parts, 2, channels), np.zeros((2, channels)), vectors.room(3, channels)
-    kernels, dx = cpu.build("batchnorm.cu", ELEMENT_BF16=bf16), elements.room(rows, channels)
-    seen, sizes = i32(relu), [i32(rows), i32(channels), i32(each)]
-    launch(kernels, "batchnorm_sums", dy, x, kept, seen, sums, *sizes, grid=(-(-channels // 128), parts))
-    arguments = [sums, kept, dw, db, total, i32(channels), i32(parts), i32(0), i32(1)]
-    launch(kernels, "batchnorm_gradients", *arguments, grid=warps)
-    slope = dy_value * passed if relu else dy_value
-    by_bias, z = slope.sum(axis=0), 0.7 * (x_value - 2 + 0.5)
-    by_weight = (slope * z).sum(axis=0)
-    vectors.check(db, db_value + by_bias, scale=rows)
-    vectors.check(dw, by_weight, scale=rows)
-    np.testing.assert_allclose(total, [by_bias, by_weight], rtol=1e-5, atol=1e-4)
-    launch(kernels, "batchnorm_slopes", total, kept, w, slopes, i32(channels), np.array(3.0 * rows), grid=warps)
-    launch(kernels, "batchnorm_dx", dy, x, kept, seen, slopes, dx, *sizes[:2])
-    expected = w_value * 0.7 * (slope - by_bias / (3 * rows) - z * by_weight / (3 * rows))
-    elements.check(dx, expected, scale=8)
-
-    arguments = [sums, kept, w, dw, db, slopes, i32(rows), i32(channels), i32(parts), i32(0), i32(0)]
-    launch(kernels, "batchnorm_slopes_of_sums", *arguments, grid=warps)
-    vectors.check(np.stack([dw, db]), np.stack([by_weight, by_bias]), scale=rows)
-    launch(kernels, "batchnorm_dx", dy, x, kept, seen, slopes, dx, *sizes[:2])
-    elements.check(dx, w_value * 0.7 * (slope - by_bias / rows - z * by_weight / rows), scale=8)
 
 
 WINDOWS = [
