@@ -81,9 +81,7 @@ def plain_stream_k(tiles: int, steps: int, workers: int, tile: tuple[int, int]) 
 
 def main() -> None:
     """Print the table of docs/benchmarks/gpu-predicted.md: megabytes."""
-    print(
-        "| dw | K | each once | K in 2 | plain stream-K | that, back to front | parts, tails front to back | ours |"
-    )
+    print("| dw | K | each once | K in 2 | plain stream-K | that, back to front | parts, tails front to back | ours |")
     print("|---|---|---|---|---|---|---|---|")
     tile, clusters = (256, 256), H100.processors // 2
     for name, m, n in (("qkv", 768, 2304), ("projection", 768, 768), ("up", 768, 3072), ("down", 3072, 768)):

@@ -55,7 +55,7 @@ class StreamK:
 
     @cached_property
     def record(self) -> np.ndarray:
-        """What kernels take."""
+        """The record that kernels take."""
         return np.array(astuple(self), RECORD)
 
     @property

@@ -71,7 +71,7 @@ def test_the_same_bits_whoever_runs():
 
 
 def test_parts_are_added_in_the_order_of_k():
-    """What NumPy adds in fp32, plane after plane, has the same bits."""
+    """The sum has the bits of a sum by NumPy in fp32, plane after plane."""
     case = Case(264, 264, 600, workers=7, bias=False)
     stream = gemm.shared_out(built(DW), DW, case)
     product = gemm.run_persistent(built(DW), DW, case)
