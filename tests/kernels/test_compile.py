@@ -2,6 +2,7 @@
 code is what the kernel is about. Most products by both compilers, nvcc and the one that users have, NVRTC."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
@@ -195,6 +196,11 @@ def test_a_stage_is_four_products_and_its_boxes(product, compiler):
     assert code.count("STSM") == (0 if variant.outputs == "fp32" else 4 * code.count("UTMASTG"))
 
 
+def per_thread(step: Counter) -> int:
+    """Return the instructions that are neither products, waits, nor of the uniform unit."""
+    return sum(n for name, n in step.items() if not name.startswith(("U", "HGMMA", "WARPGROUP", "SYNCS", "NOP")))
+
+
 # What a warp executes for a tile behind its main loop, activation and bias included: 16 x 256 elements of it.
 EPILOGUES_EXECUTED = {("none", "bf16", 0): 570, ("none", "bf16", 1): 560, ("gelu_tanh_gradient", "bf16", 1): 1900}
 
@@ -205,10 +211,7 @@ def test_an_epilogue_is_short(product, compiler):
     code, variant = product.built_by(compiler).code, product.variant
     step = code.turn("HGMMA", "HGMMA")
     assert sum(step.values()) <= 80, step
-    per_thread = {
-        name: n for name, n in step.items() if not name.startswith(("U", "HGMMA", "WARPGROUP", "SYNCS", "NOP"))
-    }
-    assert sum(per_thread.values()) <= 20, "descriptors are computed by the uniform unit"
+    assert per_thread(step) <= 20, "descriptors are computed by the uniform unit"
     most = EPILOGUES_EXECUTED.get((variant.epilogue, variant.outputs, product.tile["PING_PONG"]))
     if most:
         tile = code.turn("HGMMA", ("STSM", "UTMASTG", "LDSM"), around=1)

@@ -295,6 +295,19 @@ def test_the_task_that_a_name_tells(name, tasks):
     assert [task.name for task in tasks_named_by(name)] == tasks
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "const float* __restrict__ a, const float *__restrict b, float* __restrict__ out, int n",
+        "float const* a, float const *b, float *out, const int n",
+    ],
+)
+def test_ways_to_write_parameters(tmp_path, parameters):
+    (tmp_path / "mine.cu").write_text(f"__global__ void add({parameters}) {{}}\n")
+    _, entry = find_task(Source(tmp_path / "mine.cu"))
+    assert [name for _, name in entry.parameters] == ["a", "b", "out", "n"]
+
+
 def test_other_ends(tmp_path):
     report = planted(tmp_path, "add", ("a[i] + b[i]", "a[i / (n - n)] + b[i]"))
     assert "division by zero" in the_fault(report, "stopped").title

@@ -166,7 +166,7 @@ class Source:
     def _entry(self, match: re.Match[str]) -> Entry:
         parameters = []
         for part in match["parameters"].split(","):
-            text = " ".join(part.replace("__restrict__", " ").replace("*", " * ").split())
+            text = " ".join(re.sub(r"\b__restrict(__)?\b", " ", part).replace("*", " * ").split())
             kind, _, name = text.rpartition(" ")
             parameters.append((kind.replace(" *", "*"), name))
         line = self._line_at(match.start("name"))

@@ -180,4 +180,4 @@ def goals_of(task: Task, entry: Entry) -> tuple[Goal, ...]:
 
 def _plain(kind: str) -> str:
     """Return a type without what makes no difference for a launch."""
-    return " ".join(kind.replace("const", "").split())
+    return " ".join(kind.replace("const", " ").split()).replace(" *", "*")

@@ -47,9 +47,9 @@ def batchnorm_train(
     x: Any, norm: Norm, y: Any, keep: Keep, moments: Moments | None = None, residual: Any = None
 ) -> Any:
     """Return (the vectors for backward, pixels over all ranks)."""
-    if not _fit(y, residual):
+    if not elements_fit(y):
         return False
-    x = fitting(x, y, "packed")
+    x, residual = fitting(x, y, "packed"), residual if residual is None else fitting(residual, y, "residual")
     channels = x.shape[-1]
     rows, kept = x.size // channels, keep("kept", (KEPT, channels), np.float32)
     of_parts, each = _moments(x) if moments is None else moments
@@ -99,9 +99,9 @@ def merged_slabs(slabs: Any, num_pixels: int, rows: int, keep: Keep) -> Moments:
 @ops.batchnorm_evaluate.cuda
 def batchnorm_evaluate(x: Any, norm: Norm, y: Any, residual: Any = None) -> bool:
     """One launch."""
-    if not _fit(y, residual):
+    if not elements_fit(y):
         return False
-    x = fitting(x, y, "packed")
+    x, residual = fitting(x, y, "packed"), residual if residual is None else fitting(residual, y, "residual")
     vectors = norm.weight, norm.bias, norm.running_mean, norm.running_var
     channels = x.shape[3]
     which, images = (EVALUATE, (x,)) if residual is None else (EVALUATE_RESIDUAL, (x, residual))
@@ -114,18 +114,20 @@ def batchnorm_backward(
     dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradient, db: Gradient, dx: Any, masks: bool = False
 ) -> bool:
     """Put dw and db of this rank, and write dx."""
-    if not elements_fit(dx) or (masks and not elements_fit(dx, dy, y)):
+    if not elements_fit(dx) or (masks and not elements_fit(dx, y)):
         return False
-    dy, x, relu = fitting(dy, dx, "gradient"), fitting(x, dx, "packed"), int(y is not None and not masks)
+    given, x, relu = fitting(dy, dx, "gradient"), fitting(x, dx, "packed"), int(y is not None and not masks)
     vectors, count = kept
     device, channels, parts = _cut(x)
     slopes = workspace(x, "slopes", (3, channels), np.float32)
     sums = workspace(x, "sums", (parts.num, 2, channels), np.float32)
     sizes = x.size // channels, channels, parts.rows
     if x.size and masks:
-        parts.launch(device, SUMS_RESIDUAL.of(x), dy, x, y, vectors, sums, *sizes)
+        parts.launch(device, SUMS_RESIDUAL.of(x), given, x, y, vectors, sums, *sizes)
+        if given is not dy:
+            np.copyto(dy, given)
     elif x.size:
-        parts.launch(device, SUMS.of(x), dy, x, vectors, relu, sums, *sizes)
+        parts.launch(device, SUMS.of(x), given, x, vectors, relu, sums, *sizes)
     gradients, adds = (dw.array, db.array), (int(dw.accumulate), int(db.accumulate))
     if norm.sum_over_ranks is None:
         outs = norm.weight, *gradients, slopes
@@ -143,7 +145,7 @@ def batchnorm_backward(
         norm.sum_over_ranks(total)
         divisor = np.array(max(1.0, count), np.float64)
         run(device, SLOPES, 32 * channels, (total, vectors, norm.weight, slopes, channels, divisor))
-    _write(DX, dx, (dy, x, vectors, relu, slopes, dx, x.size // channels, channels))
+    _write(DX, dx, (given, x, vectors, relu, slopes, dx, x.size // channels, channels))
     return True
 
 
@@ -153,10 +155,6 @@ def _write(kernel: ElementKernel, out: Any, arguments: tuple[Any, ...]) -> None:
     joined = piece // gcd(channels, piece)  # rows in a period
     periods = ceil_div(out.size // channels, joined)
     spread(device_of(out), kernel.of(out), channels * joined // piece, periods, arguments)
-
-
-def _fit(y: Any, residual: Any) -> bool:
-    return elements_fit(y) if residual is None else elements_fit(y, residual)
 
 
 def _written(*gradients: Gradient) -> None:

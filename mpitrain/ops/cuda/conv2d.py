@@ -24,7 +24,7 @@ from ..workspace import Keep, workspace
 from . import conv2d_depthwise as depthwise
 from .batchnorm import merged_slabs, slabs_memory
 from .conv2d_columns import Columns, columns_of
-from .elements import bf16_of, elements_fit, is_bf16
+from .elements import bf16_of, elements_fit, fitting, is_bf16
 from .reduce import between_bytes, mask_and_sum, sum_slabs
 
 IMPLICIT = True  # False: columns in memory, the reference
@@ -41,8 +41,7 @@ def conv2d_db(dy: Any, db: Any, accumulate: bool) -> None:
 @ops.conv2d.cuda
 def conv2d(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan) -> bool:
     """One launch, with the bias in its epilogue."""
-    if is_bf16(y):
-        x = bf16_of(x, "images")  # samples that are fp32 still
+    x = fitting(x, y, "images")  # samples may be fp32 still
     if depthwise.covers(plan, w, x, y):
         depthwise.forward(x, w, b, y, plan.forward_plan.window)
         return True
@@ -61,8 +60,7 @@ def conv2d_moments(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan, keep: K
 
     Where that does not pay or is not covered, ``conv2d`` runs: the NumPy function would have fp32 copies of bf16.
     """
-    if is_bf16(y):
-        x = bf16_of(x, "images")
+    x = fitting(x, y, "images")
     planned = None
     if y.size and IMPLICIT and not depthwise.covers(plan, w, x, y) and not _multiplies(plan, y):
         planned = _planned("forward", x, w, y, x.shape, w, plan, b, moments=True)
@@ -137,8 +135,8 @@ def _rows(images: Any) -> Any:
 @ops.conv2d_dw.cuda
 def conv2d_dw(x: Any, dy: Any, dw: Any, plan: ops.Conv2dPlan, accumulate: bool) -> bool:
     """One launch over parts of all pixels, and one that adds the parts in order."""
-    if is_bf16(dy):
-        x = bf16_of(x, "images")
+    if is_bf16(dy) or is_bf16(x):
+        x, dy = bf16_of(x, "images"), bf16_of(dy, "gradient")
     if depthwise.covers(plan, dw, x, dy):
         depthwise.dw(x, dy, dw, plan.forward_plan.window, accumulate)
         return True
@@ -154,6 +152,7 @@ def conv2d_dw(x: Any, dy: Any, dw: Any, plan: ops.Conv2dPlan, accumulate: bool) 
 @ops.conv2d_dx.cuda
 def conv2d_dx(dy: Any, w: Any, dx: Any, plan: ops.Conv2dPlan) -> bool:
     """One launch over the classes of pixels that the same taps reach; for strides above 2, several."""
+    dy = fitting(dy, dx, "gradient")
     if depthwise.covers(plan, w, dy, dx):
         depthwise.dx(dy, w, dx, plan.forward_plan.window)
         return True

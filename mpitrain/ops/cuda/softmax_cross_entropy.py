@@ -32,7 +32,7 @@ def cross_entropy(
     dlogits: Any,
     sums: Any,
     class_weights: Any = None,
-) -> tuple[Any, Any]:
+) -> Any:
     """One launch for rows, which writes the gradient at once, and one or two for the sums of their losses.
 
     A target outside of [0, K) makes the loss NaN, which is diagnosed when the sums of the step are read.

@@ -134,6 +134,7 @@ CASES = {
     "adapters": Case(adapted, (4, 5, 10)),
     "adapters with dropout": Case(lambda: adapted(dropout=0.2), (4, 5, 10)),
     "perceptron": Case(lambda: Sequential(Linear(20, 70), ReLU(), Linear(70, 30), GELU(), Linear(30, 10)), (300, 20)),
+    "linear and gelu": Case(lambda: Sequential(Linear(20, 30), GELU()), (9, 20)),
     "residual": Case(lambda: Residual(Linear(40, 40), activation=ReLU()), (64, 40)),
     "residual, plain": Case(lambda: Residual(Tanh(), Linear(9, 9)), (6, 9)),
     "recomputed": Case(lambda: Recompute(Sequential(Linear(20, 30), Dropout(0.2), ReLU())), (9, 20)),
