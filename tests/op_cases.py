@@ -5,6 +5,7 @@ A case is a function of (draw, run), called by ``op_paths.py``. ``draw`` makes a
 """
 
 import functools
+from itertools import product
 
 import numpy as np
 
@@ -163,6 +164,39 @@ def conv2d(draw, run):
     return results
 
 
+@covers("conv2d_add_relu", "conv2d_dx_relu", "conv2d_db_relu")
+def conv2d_with_relu(draw, run):
+    """Convolutions with what follows them, and dx through what comes before; most have one class of pixels, a group."""
+    results = []
+    for window, groups, channels, outputs in (
+        (Window((3, 3), padding=(1, 1)), 1, 3, 6),
+        (Window((3, 2), (2, 1), (1, 0)), 1, 4, 5),
+        (Window((3, 3), padding=(1, 1)), 2, 6, 4),
+        (Window((3, 3), padding=(1, 1)), 8, 8, 8),
+        (Window((1, 1)), 1, 7, 3),
+    ):
+        for n in (0, 2):
+            plan = plan_conv2d(window, (9, 8), groups, channels, outputs)
+            x, w = draw.normal(n, 9, 8, channels), draw.normal(*window.kernel, channels // groups, outputs)
+            sizes = n, *plan.output, outputs
+            for b, residual, relu in (
+                (draw.normal(outputs), None, True),
+                (None, draw.normal(*sizes), True),
+                (draw.normal(outputs), draw.normal(*sizes), False),
+            ):
+                results.append(draw.empty(*sizes))
+                run("conv2d_add_relu", x, w, b, residual, results[-1], plan, relu)
+            dy, dx, db = draw.normal(*sizes), draw.empty(*x.shape), draw.normal(channels)
+            for gradient in (None, Gradient(db, True), Gradient(draw.empty(channels), False)):
+                run("conv2d_dx_relu", dy, w, x, dx, gradient, plan)
+                results += [dx.copy()] if gradient is None else [dx.copy(), gradient.array.copy()]
+            for gradient in (None, Gradient(draw.normal(outputs), True), Gradient(draw.empty(outputs), False)):
+                dy = draw.normal(*sizes)
+                run("conv2d_db_relu", draw.normal(*sizes), dy, gradient)
+                results += [dy] if gradient is None else [dy, gradient.array]
+    return results
+
+
 @covers("conv2d_moments")
 def conv2d_moments(draw, run):
     """With batch normalization after it, which takes the moments or makes a pass."""
@@ -214,18 +248,20 @@ def global_mean(draw, run):
 @covers("batchnorm_train", "batchnorm_evaluate", "batchnorm_backward")
 def batchnorm(draw, run):
     results = []
-    for relu in (False, True):
+    for relu, added in product((False, True), repeat=2):
         for sums in (None, lambda total: draw.device.to_host(total)):
             x, y, c = draw.normal(3, 4, 5, 6), draw.empty(3, 4, 5, 6), 6
             states = draw.normal(c), draw.device.from_host(np.ones(c, draw.dtype))
             norm = Norm(draw.normal(c), draw.normal(c), *states, 0.1, 1e-5, relu, sums)
-            kept = run("batchnorm_train", x, norm, y, draw.keep)
-            dw, db, dx = draw.empty(c), draw.normal(c), draw.empty(*x.shape)
+            residual = draw.normal(*x.shape) if added else None
+            kept = run("batchnorm_train", x, norm, y, draw.keep, None, residual)
+            dw, db, dx, dy = draw.empty(c), draw.normal(c), draw.empty(*x.shape), draw.normal(*x.shape)
             gradients = Gradient(dw, False), Gradient(db, True)
-            run("batchnorm_backward", draw.normal(*x.shape), x, y if relu else None, norm, kept, *gradients, dx)
-            results += [y, *states, dw, db, dx]
+            seen, masks = y if relu else None, relu and added
+            run("batchnorm_backward", dy, x, seen, norm, kept, *gradients, dx, masks)
+            results += [y, *states, dw, db, dx, *([dy] if masks else [])]
             results.append(draw.empty(*x.shape))
-            run("batchnorm_evaluate", x, norm, results[-1])
+            run("batchnorm_evaluate", x, norm, results[-1], residual)
     return results
 
 

@@ -2,8 +2,8 @@
 //     GELU       y = x Phi(x), Phi the normal distribution                      (Hendrycks and Gimpel 2016)
 //     its tanh   y = x (1 + tanh(a (x + b x^3))) / 2, a = sqrt(2 / pi), b = 0.044715
 #pragma once
-#include "exp2.cuh"
-#include "numbers.cuh"
+#include "common/numbers.cuh"
+#include "common/ptx/exp2.cuh"
 
 __device__ __forceinline__ float relu_of(float x) { return x > 0 ? x : (x == x ? 0 : x); }
 __device__ __forceinline__ float relu_slope(float x) { return x > 0 ? 1.f : (x == x ? 0.f : x); }

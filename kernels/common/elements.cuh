@@ -1,8 +1,8 @@
 // Loops over arrays, a piece of 16 bytes at a time: 4 floats, 8 bf16. ELEMENT_BF16: activations and their gradients are
 // 0: float, 1: bf16. Parameters, statistics and sums are float always.
 #pragma once
-#include "numbers.cuh"
-#include "vec.cuh"
+#include "common/numbers.cuh"
+#include "common/vec.cuh"
 
 #ifndef ELEMENT_BF16
 #define ELEMENT_BF16 0

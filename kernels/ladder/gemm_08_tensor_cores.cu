@@ -7,10 +7,10 @@
 // Factors are bf16, sums stay fp32. mma needs its operands spread over the lanes in its own layout, and ldmatrix
 // brings them: eight rows of 16 bytes a matrix, four matrices at once, b transposed on the way. Rows are padded by 16
 // bytes, so that eight of them are in different banks.
-#include "common/fragments.cuh"
-#include "common/ldmatrix.cuh"
-#include "common/mma.cuh"
+#include "common/ptx/ldmatrix.cuh"
+#include "common/ptx/mma.cuh"
 #include "common/vec.cuh"
+#include "products/fragments.cuh"
 
 #define TILE_M 128
 #define TILE_N 128

@@ -9,10 +9,10 @@
 // at multiples of 128 bytes. An exclusive or of the piece's number with the row's moves nothing but the piece: a row
 // keeps its 16-byte pieces, in another order. That is the layout of every rung from here on, and the one that the copy
 // engine of Hopper writes. gemm_mma.cu continues from here: cp.async, a ring, factors in either layout.
-#include "common/fragments.cuh"
-#include "common/ldmatrix.cuh"
-#include "common/mma.cuh"
+#include "common/ptx/ldmatrix.cuh"
+#include "common/ptx/mma.cuh"
 #include "common/vec.cuh"
+#include "products/fragments.cuh"
 
 #define TILE_M 128
 #define TILE_N 128

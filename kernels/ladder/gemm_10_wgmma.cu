@@ -8,9 +8,9 @@
 // No fragments: wgmma reads both factors from shared memory, in the swizzled layout that the copy engine writes, and a
 // descriptor of 64 bits gives the place. One thread requests the boxes; outside of the matrix they hold zeros. An
 // mbarrier counts their bytes.
-#include "common/fragments.cuh"
-#include "common/tensor_copy.cuh"
-#include "common/wgmma.cuh"
+#include "common/ptx/tensor_copy.cuh"
+#include "common/ptx/wgmma.cuh"
+#include "products/fragments.cuh"
 
 #define TILE_M 64
 #define TILE_N 128

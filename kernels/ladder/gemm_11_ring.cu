@@ -6,9 +6,9 @@
 // Roofline: as rung 10, with the latency of memory hidden. Oracle: ops/matmul.py. Source: PTX ISA, mbarrier.
 //
 // A stage's barrier changes phase once per lap of the ring, so its phase is the lap of the bytes.
-#include "common/fragments.cuh"
-#include "common/tensor_copy.cuh"
-#include "common/wgmma.cuh"
+#include "common/ptx/tensor_copy.cuh"
+#include "common/ptx/wgmma.cuh"
+#include "products/fragments.cuh"
 
 #define TILE_M 64
 #define TILE_N 128

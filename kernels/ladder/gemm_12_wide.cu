@@ -9,9 +9,9 @@
 // A step of 64 x 128 fetches 24 KB for 524288 multiply-adds, one of 128 x 256 twice as much for four times the work:
 // what the L2 cache can deliver to all multiprocessors at once was the limit. wgmma m64n256k16 also reads its part of
 // b once for all 256 columns. Sums take 128 registers of a thread, so one block fills a multiprocessor.
-#include "common/fragments.cuh"
-#include "common/tensor_copy.cuh"
-#include "common/wgmma.cuh"
+#include "common/ptx/tensor_copy.cuh"
+#include "common/ptx/wgmma.cuh"
+#include "products/fragments.cuh"
 
 #define TILE_M 128
 #define TILE_N 256

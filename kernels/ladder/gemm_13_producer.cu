@@ -9,9 +9,9 @@
 // No thread waits for all others: a consumer's warp arrives at the `empty` barrier of a stage after reading it, and
 // the producer fills it again when all have. Sums of 64 x 256 take 128 registers per thread, which the producer has to
 // spare: setmaxnreg moves them.
-#include "common/fragments.cuh"
-#include "common/tensor_copy.cuh"
-#include "common/wgmma.cuh"
+#include "common/ptx/tensor_copy.cuh"
+#include "common/ptx/wgmma.cuh"
+#include "products/fragments.cuh"
 
 #define TILE_M 128
 #define TILE_N 256
@@ -22,7 +22,7 @@
 #define BOX_BYTES (64 * 128)
 #define SHARED_BYTES (STAGES * (A_BYTES + B_BYTES + 16) + 1024)
 
-extern "C" __global__ void __launch_bounds__(384)
+extern "C" __global__ void __launch_bounds__(384, 1)
 gemm_13_producer(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* out, int m,
                  int n, int k) {
   DYNAMIC_SHARED(shared);

@@ -8,9 +8,9 @@
 // wgmma_wait(sums) waits until the tensor cores are idle, and only then are the next products requested. With one
 // group allowed to be under way, they queue behind it; what has surely ended is the step before, whose stage goes
 // back.
-#include "common/fragments.cuh"
-#include "common/tensor_copy.cuh"
-#include "common/wgmma.cuh"
+#include "common/ptx/tensor_copy.cuh"
+#include "common/ptx/wgmma.cuh"
+#include "products/fragments.cuh"
 
 #define TILE_M 128
 #define TILE_N 256
@@ -21,7 +21,7 @@
 #define BOX_BYTES (64 * 128)
 #define SHARED_BYTES (STAGES * (A_BYTES + B_BYTES + 16) + 1024)
 
-extern "C" __global__ void __launch_bounds__(384)
+extern "C" __global__ void __launch_bounds__(384, 1)
 gemm_14_overlap(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* out, int m,
                  int n, int k) {
   DYNAMIC_SHARED(shared);

@@ -10,10 +10,10 @@
 // come. One that stays has its producer in the next tile while the consumers write this one. Who takes which tile is
 // known from the start (its number, then every gridDim.x-th), and numbers go down bands of eight tiles, so that blocks
 // that run at the same time share rows of a and columns of b in the L2 cache.
-#include "common/fragments.cuh"
-#include "common/gemm.cuh"
-#include "common/tensor_copy.cuh"
-#include "common/wgmma.cuh"
+#include "common/ptx/tensor_copy.cuh"
+#include "common/ptx/wgmma.cuh"
+#include "products/fragments.cuh"
+#include "products/gemm.cuh"
 
 #define TILE_M 128
 #define TILE_N 256
@@ -24,7 +24,7 @@
 #define BOX_BYTES (64 * 128)
 #define SHARED_BYTES (STAGES * (A_BYTES + B_BYTES + 16) + 1024)
 
-extern "C" __global__ void __launch_bounds__(384)
+extern "C" __global__ void __launch_bounds__(384, 1)
 gemm_15_persistent(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* out, int m,
                    int n, int k) {
   DYNAMIC_SHARED(shared);

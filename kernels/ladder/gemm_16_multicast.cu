@@ -9,11 +9,11 @@
 // same place in both and counts its bytes at the barrier of each. So a stage is free when the consumers of both blocks
 // have read it: each warp arrives at the `empty` barriers of both. And no block may end while the other still arrives
 // there.
-#include "common/cluster.cuh"
-#include "common/fragments.cuh"
-#include "common/gemm.cuh"
-#include "common/tensor_copy.cuh"
-#include "common/wgmma.cuh"
+#include "common/ptx/cluster.cuh"
+#include "common/ptx/tensor_copy.cuh"
+#include "common/ptx/wgmma.cuh"
+#include "products/fragments.cuh"
+#include "products/gemm.cuh"
 
 #define TILE_M 128
 #define TILE_N 256
@@ -25,7 +25,7 @@
 #define BOX_BYTES (64 * 128)
 #define SHARED_BYTES (STAGES * (A_BYTES + B_BYTES + 16) + 1024)
 
-extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384)
+extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384, 1)
 gemm_16_multicast(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* out, int m,
                   int n, int k) {
   DYNAMIC_SHARED(shared);

@@ -10,11 +10,11 @@
 // were on their way. Now a warp puts 16 x 32 sums at a time in a swizzled box, orders its writes before the copy
 // engine's reads (fence_async), and one lane requests the store; the engine leaves out what is outside of the matrix.
 // Two boxes take turns: a box is written again when its store has read it.
-#include "common/cluster.cuh"
-#include "common/gemm.cuh"
-#include "common/tensor_copy.cuh"
+#include "common/ptx/cluster.cuh"
+#include "common/ptx/tensor_copy.cuh"
+#include "common/ptx/wgmma.cuh"
 #include "common/vec.cuh"
-#include "common/wgmma.cuh"
+#include "products/gemm.cuh"
 
 #define TILE_M 128
 #define TILE_N 256
@@ -55,7 +55,7 @@ __device__ __forceinline__ void store_sums(const TensorMap* out_map, unsigned ch
   }
 }
 
-extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384)
+extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384, 1)
 gemm_17_store(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map,
               const __grid_constant__ TensorMap out_map, int m, int n, int k) {
   DYNAMIC_SHARED(shared);

@@ -11,11 +11,11 @@
 // a wait for a phase takes the phase before the last one for it, so a consumer may look at the ring only when the
 // steps before its own have all arrived. Smaller tiles cost traffic: this form is for products whose k is short and
 // whose tiles come from nearby, not for large squares. gemm_wgmma.cu has both forms.
-#include "common/cluster.cuh"
-#include "common/gemm.cuh"
-#include "common/tensor_copy.cuh"
+#include "common/ptx/cluster.cuh"
+#include "common/ptx/tensor_copy.cuh"
+#include "common/ptx/wgmma.cuh"
 #include "common/vec.cuh"
-#include "common/wgmma.cuh"
+#include "products/gemm.cuh"
 
 #define TILE_M 128
 #define TILE_N 128
@@ -57,7 +57,7 @@ __device__ __forceinline__ void store_sums(const TensorMap* out_map, unsigned ch
   }
 }
 
-extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384)
+extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384, 1)
 gemm_18_ping_pong(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map,
                   const __grid_constant__ TensorMap out_map, int m, int n, int k) {
   DYNAMIC_SHARED(shared);

@@ -12,6 +12,7 @@
 // What Hopper adds (mbarriers, tensor copies, wgmma) is in hopper.h.
 #include "block.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <map>
@@ -41,11 +42,14 @@ struct NamedBarrier {
 };
 
 const char* const SYNCTHREADS = "__syncthreads";
+constexpr int ALL_REGISTERS = 64 << 10;  // of a multiprocessor
 
 struct BlockBarrier {
   std::vector<int> waiting;
   int line = 0, alive = 0;
   NamedBarrier named[16];
+  int registers_left = 0;  // that warps have given
+  std::vector<int> wants_registers;
 };
 
 std::vector<RunningThread> threads;
@@ -106,10 +110,11 @@ std::string stuck() {
 void start(void (*body)(), Stacks& stacks) {
   const int in_block = int(block.size.x * block.size.y * block.size.z), count = in_block * int(block.num_ctas);
   const int warps_in_block = (in_block + WARP - 1) / WARP;
+  const int registers = std::min(255, ALL_REGISTERS / in_block / 8 * 8);  // a compiler may count on all of them
   threads.assign(count, {});
   warps.assign(warps_in_block * block.num_ctas, {});
   ready.assign(warps.size(), {});
-  barriers.assign(block.num_ctas, {{}, 0, in_block, {}});
+  barriers.assign(block.num_ctas, {{}, 0, in_block, {}, 0, {}});
   at_cluster_barrier.clear();
   failure.clear();
   alive = count;
@@ -122,7 +127,9 @@ void start(void (*body)(), Stacks& stacks) {
     t.cta = i / in_block;
     t.lane = j % WARP;
     t.warp = t.cta * warps_in_block + j / WARP;
-    t.fiber.start(stacks.top(i), body);
+    t.stack_top = stacks.top(i);
+    t.registers = registers;
+    t.fiber.start(t.stack_top, body);
     make_ready(i);
   }
 }
@@ -151,7 +158,9 @@ std::string run(void (*body)(), Stacks& stacks, Random& random) {
 
 void wait(const char* what) {
   me().waits_at = what;
+  note_own_writes();
   me().fiber.suspend();
+  forget_other_writes();
 }
 
 void release(std::vector<int>& waiting) {
@@ -169,6 +178,14 @@ void Block::fail(const char* message) {
   snprintf(where, sizeof where, ": block (%u, %u, %u), thread (%u, %u, %u)", b.x, b.y, b.z, t.x, t.y, t.z);
   failure += where;
   me().fiber.suspend();
+}
+
+void Block::check_shared(const void* at, size_t bytes) {
+  const char* from = static_cast<const char*>(at);
+  bool inside = from >= static_begin && from + bytes <= static_end;
+  for (unsigned c = 0; c < num_ctas; c++)
+    inside |= from >= ctas[c].dynamic_shared && from + bytes <= ctas[c].dynamic_shared + shared_bytes;
+  if (!inside) fail("an address that should be in shared memory is not");
 }
 
 void Block::barrier(int line) {
@@ -201,6 +218,22 @@ void Block::named_barrier(int name, int count, bool waits) {
   if (waits) wait("a named barrier");
 }
 
+// PTX ISA, "setmaxnreg": what is not given by others is waited for.
+void Block::set_registers(int count, bool takes) {
+  gather(~0u, "", 0);  // a warp as one
+  RunningThread& t = me();
+  BlockBarrier& b = barriers[t.cta];
+  const int more = count - t.registers;
+  if (takes ? more < 0 : more > 0) fail("registers are given by a larger number, or taken by a smaller one");
+  while (more > b.registers_left) {
+    b.wants_registers.push_back(t.number);
+    wait("registers that nobody gives");
+  }
+  b.registers_left -= more;
+  t.registers = count;
+  release(b.wants_registers);
+}
+
 const char* Block::gather(unsigned mask, const void* value, size_t bytes) {
   if (!(mask >> current->lane & 1)) fail("the mask of a warp operation lacks the calling lane");
   const int first = current->number - current->lane;
@@ -223,6 +256,8 @@ const char* Block::gather(unsigned mask, const void* value, size_t bytes) {
 void Block::start_copy(void* to, const void* from, int bytes, int valid) {
   if (reinterpret_cast<uintptr_t>(to) % bytes || (valid && reinterpret_cast<uintptr_t>(from) % bytes))
     fail("an asynchronous copy is not aligned to its size");
+  if (valid < 0 || valid > bytes) fail("an asynchronous copy of fewer than 0 bytes, or of more than its size");
+  check_shared(to, bytes);
   memset(to, 0xFF, bytes);
   me().copies.push_back({static_cast<char*>(to), static_cast<const char*>(from), bytes, valid, me().group});
 }
@@ -252,6 +287,10 @@ void Block::end_thread() {
   if (!me().copies.empty()) fail("a thread ends before its asynchronous copies have landed");
   if (!me().stores.empty()) fail("a thread ends before its tensor stores have read shared memory");
   if (!me().products.empty()) fail("a thread ends before it has waited for its wgmma");
+  const int group = me().number / (4 * WARP);
+  for (const RunningThread& t : threads)
+    if (t.ended && t.number / (4 * WARP) == group && t.registers != me().registers)
+      fail("the warps of a warpgroup have different numbers of registers");
   me().ended = true;
   alive--;
   barriers[current->cta].alive--;

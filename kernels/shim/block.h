@@ -33,6 +33,7 @@ class Block {
   Cta* ctas = nullptr;
   unsigned num_ctas = 0;
   size_t shared_bytes = 0;  // of each
+  const char *static_begin = nullptr, *static_end = nullptr;  // static shared memory
   Thread* current = nullptr;
 
   Cta& cta() { return ctas[current->cta]; }
@@ -40,9 +41,11 @@ class Block {
   // End the launch: this fiber is not resumed. (Not [[noreturn]], before which -fsanitize=address would clear what it
   // takes for the one stack of the thread; nor is end_thread.)
   void fail(const char* message);
+  void check_shared(const void* at, size_t bytes);  // in the shared memory of the cluster?
   void barrier(int line);
   void cluster_barrier();
   void named_barrier(int name, int count, bool waits);
+  void set_registers(int count, bool takes);
   // What each lane of `mask` passed, by lane; valid until this lane's next meeting under the same mask.
   const char* gather(unsigned mask, const void* value, size_t bytes);
   void start_copy(void* to, const void* from, int bytes, int valid);  // the last bytes - valid are zeros

@@ -1,6 +1,7 @@
 // Mbarriers and tensor copies: see hopper.h.
 #include "hopper.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <map>
@@ -27,8 +28,29 @@ struct TensorCopy {
   char* barrier;
 };
 
+// A store that has read its box, whose bytes are in memory when the launch has ended.
+struct ReadStore {
+  TensorMap map;
+  std::array<int, 4> first;
+  std::vector<char> box;
+};
+
+// Shared memory that threads have named at fences: what was in it when a thread last stopped or went on, and who has
+// written each byte and not fenced since.
+struct Watched {
+  const char* at;
+  std::vector<char> known;
+  std::vector<int> writer;
+  int threads;  // that have named it
+};
+
+constexpr int NOBODY = -1;
+constexpr int MOST_BYTES = (1 << 20) - 1;  // that an mbarrier counts
+
 std::map<const void*, Mbarrier> mbarriers;
 std::vector<TensorCopy> tensor_copies;
+std::vector<ReadStore> read_stores;
+std::vector<Watched> watched_memory;
 
 Mbarrier& mbarrier_at(const void* at) {
   static Mbarrier none;
@@ -50,8 +72,10 @@ void turn_if_complete(Mbarrier& b) {
 void check_map(const TensorMap& map, const void* to) {
   if (map.box[0] * map.element_bytes != 128) block.fail("a row of the box is not the 128 bytes of the swizzle");
   if (reinterpret_cast<uintptr_t>(to) % 1024) block.fail("a box in shared memory is not aligned to 1024 bytes");
-  bool refused = reinterpret_cast<uintptr_t>(map.base) % 16 || map.box[1] > 256;
-  for (int i = 1; i < 4; i++) refused |= map.size[i] > 1 && map.stride[i] % 16;
+  bool refused = reinterpret_cast<uintptr_t>(map.base) % 16 || (map.element_bytes != 2 && map.element_bytes != 4);
+  for (int i = 0; i < 4; i++)
+    refused |= map.size[i] < 1 || map.size[i] > 1ull << 32 || map.box[i] < 1 || map.box[i] > 256;
+  for (int i = 1; i < 4; i++) refused |= map.size[i] > 1 && (map.stride[i] % 16 || map.stride[i] >= 1ull << 40);
   for (int i = 0; i < 2 && map.im2col; i++)
     refused |= map.lower[i] < -128 || map.lower[i] > 127 || map.upper[i] < -128 || map.upper[i] > 127 ||
                map.step[i] < 1 || map.step[i] > 8 || int64_t(map.size[i + 1]) + map.upper[i] <= map.lower[i];
@@ -71,15 +95,25 @@ size_t box_bytes(const TensorMap& map) {
   return size_t(map.box[0]) * map.box[1] * map.box[2] * map.box[3] * map.element_bytes;
 }
 
+// What threads wrote there, and did not fence, could come after the copy; so could another copy.
+void check_target(const char* to, size_t bytes) {
+  for (const TensorCopy& other : tensor_copies)
+    if (other.to < to + bytes && to < other.to + box_bytes(other.map))
+      block.fail("two tensor copies to one place are under way at once");
+  if (memcmp(to, async_view(to), bytes)) block.fail("a tensor copy to memory that a thread wrote and did not fence");
+}
+
 void start_copy(void* to, const TensorMap& map, std::array<int, 4> first, std::array<int, 2> offset, void* barrier,
                 unsigned ctas) {
   const size_t bytes = box_bytes(map);
+  if (ctas >> block.num_ctas) block.fail("a tensor copy to a block that the cluster does not have");
   for (unsigned cta = 0; cta < block.num_ctas; cta++)
     if (ctas >> cta & 1) {
       char* target = in_cta(to, cta);
       const char* shared = block.ctas[cta].dynamic_shared;
       if (target < shared || target + bytes > shared + block.shared_bytes)
         block.fail("a tensor copy reaches beyond the shared memory");
+      check_target(target, bytes);
       memset(target, 0xFF, bytes);
       tensor_copies.push_back({target, map, first, offset, in_cta(barrier, cta)});
     }
@@ -131,7 +165,7 @@ char* land_pixels(const TensorCopy& copy) {
 
 // Call each(place in the box in bytes, the element's place in memory) for the elements of a box that are in the tensor.
 template <class Each>
-void for_box(const TensorMap& map, const int (&first)[4], Each each) {
+void for_box(const TensorMap& map, const std::array<int, 4>& first, Each each) {
   for (uint32_t i = 0; i < box_bytes(map) / map.element_bytes; i++) {
     char* to = const_cast<char*>(map.base);
     uint32_t rest = i;
@@ -146,16 +180,16 @@ void for_box(const TensorMap& map, const int (&first)[4], Each each) {
 }
 
 // What was written and not fenced, or changed while the store was under way, is NaN.
-void do_store(const Store& store) {
-  const int bytes = int(store.map.element_bytes);
-  for_box(store.map, store.first, [&](size_t place, char* to) {
+void read_store(const Store& store) {
+  const size_t bytes = store.map.element_bytes;
+  ReadStore read{store.map, store.first, std::vector<char>(store.before.size(), char(0xFF))};
+  for (size_t place = 0; place < read.box.size(); place += bytes) {
     const char* now = swizzled(const_cast<char*>(store.from) + place);
     const size_t at = now - store.from;
-    if (memcmp(now, &store.before[at], bytes) || memcmp(now, &store.seen[at], bytes))
-      memset(to, 0xFF, bytes);
-    else
-      memcpy(to, now, bytes);
-  });
+    if (!memcmp(now, &store.before[at], bytes) && !memcmp(now, &store.seen[at], bytes))
+      memcpy(&read.box[place], now, bytes);
+  }
+  read_stores.push_back(std::move(read));
 }
 
 }  // namespace
@@ -172,10 +206,50 @@ char* async_view(const char* shared) {
 
 void fence_async() { memcpy(block.cta().async_view, block.cta().dynamic_shared, block.shared_bytes); }
 
+// The first time by all who have written there; from then on it is known who has written what.
 void fence_async(const void* written, size_t bytes) {
   const char* first = static_cast<const char*>(written);
-  memcpy(async_view(first), first, bytes);
+  char* view = async_view(first);
+  note_own_writes();
+  const auto is_here = [&](const Watched& w) { return w.at == first && w.known.size() == bytes; };
+  const auto found = std::find_if(watched_memory.begin(), watched_memory.end(), is_here);
+  const int number = int(found - watched_memory.begin()), own = me().number;
+  if (found == watched_memory.end())
+    watched_memory.push_back({first, {first, first + bytes}, std::vector<int>(bytes, NOBODY), 0});
+  std::vector<int>& named = me().watched;
+  const bool again = std::find(named.begin(), named.end(), number) != named.end();
+  if (!again) {
+    named.push_back(number);
+    watched_memory[number].threads++;
+  }
+  std::vector<int>& writer = watched_memory[number].writer;
+  for (size_t i = 0; i < bytes; i++)
+    if (!again || writer[i] == own) {
+      view[i] = first[i];
+      if (writer[i] == own) writer[i] = NOBODY;
+    }
 }
+
+namespace {
+
+void compare_watched(int writer) {
+  for (int number : me().watched) {
+    Watched& watched = watched_memory[number];
+    if (writer == NOBODY && watched.threads % WARP == 0) continue;  // all lanes note their own writes
+    const size_t bytes = watched.known.size();
+    if (!memcmp(watched.at, watched.known.data(), bytes)) continue;
+    for (size_t i = 0; i < bytes; i++)
+      if (watched.at[i] != watched.known[i]) {
+        watched.known[i] = watched.at[i];
+        watched.writer[i] = writer;
+      }
+  }
+}
+
+}  // namespace
+
+void note_own_writes() { compare_watched(me().number); }
+void forget_other_writes() { compare_watched(NOBODY); }
 
 void start_tensor_store(const TensorMap* map, unsigned rank, const int (&first)[4], const void* from) {
   if (map->im2col || rank != map->rank) block.fail("a tensor store by a map with another number of dims");
@@ -184,9 +258,8 @@ void start_tensor_store(const TensorMap* map, unsigned rank, const int (&first)[
   const char *box = static_cast<const char*>(from), *seen = async_view(box);
   if (box + bytes > block.cta().dynamic_shared + block.shared_bytes)
     block.fail("a tensor store reaches beyond the shared memory");
-  Store store{box, {box, box + bytes}, {seen, seen + bytes}, *map, {}, me().store_group};
-  memcpy(store.first, first, sizeof first);
-  me().stores.push_back(std::move(store));
+  me().stores.push_back({box, {box, box + bytes}, {seen, seen + bytes}, *map, {}, me().store_group});
+  std::copy(first, first + 4, me().stores.back().first.begin());
 }
 
 void commit_tensor_stores() { me().store_group++; }
@@ -195,18 +268,29 @@ void wait_tensor_stores(int pending) {
   std::vector<Store>& stores = me().stores;
   size_t finished = 0;
   for (; finished < stores.size() && stores[finished].group < me().store_group - pending; finished++)
-    do_store(stores[finished]);
+    read_store(stores[finished]);
   stores.erase(stores.begin(), stores.begin() + finished);
+}
+
+void end_tensor_stores(bool writes) {
+  for (const ReadStore& store : read_stores)
+    if (writes)
+      for_box(store.map, store.first,
+              [&](size_t place, char* to) { memcpy(to, &store.box[place], store.map.element_bytes); });
+  read_stores.clear();
 }
 
 void forget_copies() {
   mbarriers.clear();
   tensor_copies.clear();
+  watched_memory.clear();
 }
 
 std::string left_copies() { return tensor_copies.empty() ? "" : "a block ends before its tensor copies landed"; }
 
 void mbarrier_init(void* at, int count) {
+  block.check_shared(at, 8);
+  if (reinterpret_cast<uintptr_t>(at) % 8 || count < 1) block.fail("an mbarrier off alignment, or for nobody");
   mbarriers[at] = {count, count, 0, 0, false, {}};
   me().unfenced_barriers.push_back(at);
 }
@@ -224,6 +308,7 @@ void mbarrier_arrive(const void* at, int bytes) {
   }
   Mbarrier& b = mbarrier_at(at);
   b.bytes += bytes;
+  if (b.bytes > MOST_BYTES) block.fail("an mbarrier waits for more bytes than it can count");
   if (--b.pending < 0) block.fail("an mbarrier gets more arrivals than it counts");
   turn_if_complete(b);
 }
@@ -255,6 +340,11 @@ bool land_a_copy(Random& random) {
   std::swap(tensor_copies[random.below(tensor_copies.size())], tensor_copies.back());
   const TensorCopy copy = tensor_copies.back();
   tensor_copies.pop_back();
+  for (unsigned c = 0; c < block.num_ctas; c++) {
+    const Cta& cta = block.ctas[c];
+    if (copy.to >= cta.dynamic_shared && copy.to < cta.dynamic_shared + block.shared_bytes && !num_alive(cta))
+      block.fail("a tensor copy lands in a block that has ended");
+  }
   char* end = copy.map.im2col ? land_pixels(copy) : land_box(copy);
   memcpy(async_view(copy.to), copy.to, end - copy.to);
   Mbarrier& barrier = mbarrier_at(copy.barrier);

@@ -6,13 +6,18 @@
 // - the sums of wgmma are NaN from its issue to the wait that covers it. Its factors are read at the one or the other,
 //   drawn at random: a stage that has not landed yet, or is given back too early, spoils the result;
 // - an mbarrier that is used before it was initialised and fenced, or gets more arrivals than it counts, ends the launch;
-// - so does wgmma without a fence since the last wait (stricter than PTX, which wants one where registers were touched),
-//   with descriptors that its warp or warpgroup does not share, that reach beyond the shared memory, or whose layout is
-//   not a swizzle of 128 bytes; and a tensor copy or store whose place is not aligned for that swizzle, or whose map
-//   has another number of dims, or (im2col) whose first window is not in the bounding box;
+// - so does wgmma without a fence since the last wait, or whose registers (those on the stack: its sums unless they are
+//   under way, and A) are not as they were at that fence; with descriptors that its warp or warpgroup does not share,
+//   that reach beyond the shared memory, or whose layout is not a swizzle of 128 bytes; and a tensor copy or store whose
+//   place is not aligned for that swizzle, or whose map has another number of dims, or (im2col) whose first window is
+//   not in the bounding box;
+// - so does a tensor copy to bytes that a thread wrote and did not fence, to those of another one under way, or to a
+//   block that has ended; and registers (setmaxnreg) that the other warps of the block have not given;
 // - tensor stores and wgmma read shared memory as it was at the last fence_async(), or landing of a copy: bytes that a
-//   thread wrote after it are NaN to them. (PTX wants the fence of the thread that wrote; here that of any will do.)
-//   A store happens at the wait for it: bytes that have changed since its issue are NaN.
+//   thread wrote after it are NaN to them. PTX wants the fence of the thread that wrote. Here that of any will do the
+//   first time; where a thread names the same bytes again, its fence is for those that it has written itself.
+// - A store reads its box at the wait for it: bytes that have changed since its issue are NaN. It is in memory when the
+//   launch has ended, since that wait says nothing of it.
 #pragma once
 #include "block.h"
 

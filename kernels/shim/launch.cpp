@@ -20,6 +20,15 @@ __attribute__((no_sanitize_address, optimize("no-tree-loop-distribute-patterns")
   for (; from < to; from++) *from = char(0xFF);
 }
 
+// Why a GPU would not launch this, or "".
+std::string refused(unsigned cluster, const unsigned* grid, const unsigned* size, size_t shared_bytes) {
+  constexpr size_t MOST_SHARED_BYTES = 227 << 10, MOST_THREADS = 1024;
+  const size_t threads = size_t(size[0]) * size[1] * size[2];
+  if (grid[0] % cluster) return "a grid that is not whole clusters";
+  if (threads < 1 || threads > MOST_THREADS) return "a block does not have 1 to 1024 threads";
+  return shared_bytes > MOST_SHARED_BYTES ? "a block has at most 227 KB of shared memory" : "";
+}
+
 }  // namespace
 
 void** kernel_arguments;
@@ -41,8 +50,11 @@ int launch(void (*body)(), SharedMemory memory, unsigned cluster, const unsigned
   block.shared_bytes = shared_bytes;
   block.ctas = ctas.data();
   block.num_ctas = cluster;
-  std::string failure;
+  block.static_begin = memory.begin;
+  block.static_end = memory.end;
+  std::string failure = refused(cluster, grid, size, shared_bytes);
   for (unsigned number : order) {
+    if (!failure.empty()) break;
     for (unsigned c = 0; c < cluster; c++) {
       const unsigned i = number * cluster + c;
       ctas[c].index = {i % grid[0], i / grid[0] % grid[1], i / grid[0] / grid[1]};
@@ -54,8 +66,8 @@ int launch(void (*body)(), SharedMemory memory, unsigned cluster, const unsigned
     poison(memory.begin, memory.end);
     if (observer) observer->begin_block();
     failure = run(body, stacks, random);
-    if (!failure.empty()) break;
   }
+  end_tensor_stores(failure.empty());
   snprintf(error, error_bytes, "%s", failure.c_str());
   return !failure.empty();
 }

@@ -1,5 +1,6 @@
 // The threads of a block as block.cpp and hopper.cpp see them: with their fibers, and what they have issued.
 #pragma once
+#include <array>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,8 @@ struct Store {
   const char* from;
   std::vector<char> before, seen;
   TensorMap map;
-  int first[4], group;
+  std::array<int, 4> first;
+  int group;
 };
 
 struct RunningThread : Thread {
@@ -46,9 +48,14 @@ struct RunningThread : Thread {
   int product_group = 0;
   long num_products = 0;
   bool registers_fenced = false;
+  char* stack_top = nullptr;
+  const char* fenced_from = nullptr;  // the registers at the last fence: from there to stack_top
+  std::vector<char> fenced;
+  int registers = 0;
   std::vector<const void*> unfenced_barriers;
   std::vector<Store> stores;
   int store_group = 0;
+  std::vector<int> watched;  // shared memory that it has named at fences, by number
 };
 
 class Random {
@@ -80,6 +87,9 @@ inline char* swizzled(char* address) {
 
 // hopper.cpp
 char* async_view(const char* shared);  // what the async proxy sees of this place
+void note_own_writes();     // before another thread runs,
+void forget_other_writes();  // and after
+void end_tensor_stores(bool writes);  // of a launch: they are in memory only now
 bool land_a_copy(Random& random);  // whether a tensor copy was on its way
 void forget_copies();
 std::string left_copies();  // what should have landed before the end, or ""

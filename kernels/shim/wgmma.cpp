@@ -1,4 +1,5 @@
 // Matrix products of a warpgroup: see hopper.h.
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -11,6 +12,7 @@ Random moments(0);
 
 namespace {
 
+constexpr uint64_t RESERVED = 0x3FF1C000C000C000;  // of a descriptor
 std::vector<std::vector<std::pair<uint64_t, uint64_t>>> warpgroup_products;  // descriptors in order of issue
 
 // One factor of a product as its descriptor says (PTX ISA, "Asynchronous warpgroup-level matrix shared memory layout"):
@@ -28,6 +30,7 @@ class Factor {
         view_(block.cta().async_view) {
     if (bits >> 62 != 1) block.fail("a descriptor without the swizzle of 128 bytes");
     if (bits >> 49 & 7) block.fail("a descriptor with a base offset");
+    if (bits & RESERVED) block.fail("a descriptor with bits that have no meaning");
     const Cta& cta = block.cta();
     if (first_ < cta.dynamic_shared || place(extent - 1, 32 / bytes_ - 1) >= cta.dynamic_shared + block.shared_bytes)
       block.fail("a descriptor reaches beyond the shared memory");
@@ -64,6 +67,14 @@ class Factor {
                          : first_ + i / across * leading_ + k / 8 * stride_ + k % 8 * 128 + i % across * bytes_;
   }
 };
+
+// To a product, registers are what they were at the last fence; a GPU may have changed them since, or not.
+void check_fenced(const void* registers, size_t bytes, const char* message) {
+  const RunningThread& t = me();
+  const char* at = static_cast<const char*>(registers);
+  if (at < t.fenced_from || at + bytes > t.stack_top) return;  // not on the stack: no register
+  if (memcmp(at, &t.fenced[at - t.fenced_from], bytes)) block.fail(message);
+}
 
 template <int DEPTH>
 void read_rows(const Factor& a, float (&rows)[2][16]) {
@@ -133,7 +144,10 @@ void forget_products() { warpgroup_products.clear(); }
 
 void fence_registers() {
   block.gather(~0u, "", 0);
-  me().registers_fenced = true;
+  RunningThread& t = me();
+  t.registers_fenced = true;
+  t.fenced_from = static_cast<const char*>(__builtin_frame_address(0));
+  t.fenced.assign(t.fenced_from, static_cast<const char*>(t.stack_top));
 }
 
 void start_product(uint64_t a, const unsigned* rows, uint64_t b, bool a_k_contiguous, bool b_k_contiguous, bool add,
@@ -143,7 +157,11 @@ void start_product(uint64_t a, const unsigned* rows, uint64_t b, bool a_k_contig
   check_warpgroup(a, b);
   Product p{a,       b,    rows,    {},   {}, a_k_contiguous, b_k_contiguous, add,
             is_bf16, sums, columns, t.product_group, false, {}};
+  const auto same = [&](const Product& other) { return other.sums == sums; };
+  if (std::none_of(t.products.begin(), t.products.end(), same))
+    check_fenced(sums, columns / 2 * sizeof(float), "the sums of wgmma changed after the fence");
   if (rows) {
+    check_fenced(rows, sizeof p.rows_before, "the registers of A changed after the fence");
     memcpy(p.rows_before, rows, sizeof p.rows_before);
     gather_rows(p);
   }

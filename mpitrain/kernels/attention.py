@@ -1,7 +1,7 @@
 """Tiles of the fused kernels of attention: pure numbers, so that they can be tested without a GPU.
 
 A tile of tokens has a row of HEAD numbers for each, the size of a head rounded up to one for which kernels are built,
-and 16 bytes between rows (kernels/common/attention_tiles.cuh).
+and 16 bytes between rows (kernels/attention/attention_tiles.cuh).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -131,7 +131,7 @@ class Chosen(NamedTuple):
 
 
 class Decoding(NamedTuple):
-    """Kernels for few queries, and how they are launched (kernels/attention_decode.cu).
+    """Kernels for few queries, and how they are launched (kernels/attention/attention_decode.cu).
 
     Attributes
     ----------

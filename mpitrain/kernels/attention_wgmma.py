@@ -1,7 +1,7 @@
 """Tiles of attention on Hopper: pure numbers, so that they can be tested without a GPU.
 
 A tile of tokens takes 128 bytes of shared memory for each 64 numbers of a head, or a part of them
-(kernels/common/attention_wgmma.cuh). Blocks are persistent: as many as there are multiprocessors take all tiles.
+(kernels/attention/attention_wgmma.cuh). Blocks are persistent: as many as there are multiprocessors take all tiles.
 """
 
 from collections.abc import Iterator

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from . import nvrtc
-from .kernel import SOURCES, Kernel, text_with_headers
+from .kernel import SOURCES, Kernel, text_of, text_with_headers
 
 FOLDER_VARIABLE = "MPITRAIN_KERNELS"
 FLAGS = ("--std=c++17",)
@@ -76,7 +76,7 @@ def compile_kernel(kernel: Kernel, arch: str) -> tuple[bytes, str]:
     """
     folder = f"{SOURCES}/"
     try:
-        cubin, log = nvrtc.compile_text(_text(kernel), folder + kernel.file, options(kernel, arch))
+        cubin, log = nvrtc.compile_text(text_of(kernel.file), f"{folder}{kernel.path}", options(kernel, arch))
     except nvrtc.CompileError as error:
         raise nvrtc.CompileError(str(error).replace(folder, "kernels/")) from None
     return cubin, log.replace(folder, "kernels/")
@@ -142,10 +142,6 @@ def folder() -> Path:
     if named:
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mpitrain" / "kernels"
-
-
-def _text(kernel: Kernel) -> str:
-    return text_with_headers(kernel.file)[str(Path(kernel.file))]
 
 
 @contextlib.contextmanager

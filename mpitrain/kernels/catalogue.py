@@ -3,12 +3,11 @@
 import re
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 from . import attention, attention_wgmma, convolution_plan
 from .convolution import KINDS, Convolution
 from .gemm import EPILOGUES, INPUTS, TILES, Shape
-from .kernel import SOURCES, Kernel, entries, kernel
+from .kernel import Kernel, entries, kernel, sources, text_of
 
 PRODUCTS = (  # transpose A, transpose B, epilogue
     (False, False, "none"),  # forward
@@ -21,6 +20,11 @@ PRODUCTS = (  # transpose A, transpose B, epilogue
     (False, True, "gelu_tanh_gradient"),
     (True, False, "none"),  # dw
 )
+CONVOLUTIONS = {  # epilogue, whether moments are written
+    "forward": (("none", False), ("none", True), ("relu", False)),
+    "dx": (("none", False), ("relu_gradient", False)),
+    "dw": (("none", False),),
+}
 ROWS_HELD = (  # rows of layernorm.cu and rmsnorm.cu in registers: warps and pieces (ops/cuda/normalize_rows.py)
     *({"ROW_WARPS": warps} for warps in (2, 3, 4, 6, 8, 16)),
     *({"ROW_WARPS": 16, "ROW_PIECES": pieces} for pieces in (2, 4)),
@@ -87,10 +91,9 @@ def convolutions() -> list[Kernel]:
             outputs = "bf16" if inputs == "bf16" and kind != "dw" else "fp32"
             conv = Convolution(kind, 1, (1, 1), 8, 8, (1, 1), inputs=inputs, outputs=outputs)
             strided = replace(conv, stride=(2, 2), size=(2, 2))
-            each_moments = (False, True) if kind == "forward" else (False,)
             found += [
-                convolution_plan.built_for(tile, each, odd, moments)
-                for each, odd, moments in product((conv, strided), (False, True), each_moments)
+                convolution_plan.built_for(tile, replace(each, epilogue=epilogue), odd, moments)
+                for each, odd, (epilogue, moments) in product((conv, strided), (False, True), CONVOLUTIONS[kind])
             ]
     return list(dict.fromkeys(found))
 
@@ -99,14 +102,14 @@ def others() -> list[Kernel]:
     """Return the kernels of all other files with their default macros, and the variants that training uses."""
     fused = [*attention.all_kernels(), *attention_wgmma.all_kernels()]
     taken = {k.file for k in (*products(), *fused)}
-    files = [path.name for path in sorted(SOURCES.glob("*.cu")) if path.name not in taken]
+    files = [file for file in sources() if file not in {*taken, *sources("ladder")}]
     found = [*(kernel(file, name=name) for file in files for name in entries(file)), *VARIANTS]
     return [*found, *(_in_bf16(each) for each in found if _has_elements(each.file)), *TABLES, *fused]
 
 
 def _has_elements(file: str) -> bool:
     """Return whether a file computes with activations, which are fp32 or bf16."""
-    return re.search(r"\bElement\b", (SOURCES / file).read_text()) is not None
+    return re.search(r"\bElement\b", text_of(file)) is not None
 
 
 def _in_bf16(built: Kernel) -> Kernel:
@@ -115,11 +118,9 @@ def _in_bf16(built: Kernel) -> Kernel:
 
 def ladder() -> list[Kernel]:
     """Return the rungs."""
-    files = [f"ladder/{path.name}" for path in sorted((SOURCES / "ladder").glob("*.cu"))]
-    return [kernel(file, name=name) for file in files for name in entries(file)]
+    return [kernel(file, name=name) for file in sources("ladder") for name in entries(file)]
 
 
 def purpose(file: str) -> str:
     """Return the first line of a file, its purpose."""
-    first = Path(SOURCES / file).read_text().split("\n", 1)[0]
-    return first.removeprefix("//").strip()
+    return text_of(file).partition("\n")[0].removeprefix("//").strip()

@@ -1,6 +1,6 @@
 """Convolutions as products whose factor A is gathered from images: geometry, and the record that a launch passes.
 
-x (N, H, W, C), w (KH, KW, C/G, O), y (N, OH, OW, O). See kernels/common/convolution.cuh.
+x (N, H, W, C), w (KH, KW, C/G, O), y (N, OH, OW, O). See kernels/convolutions/convolution.cuh.
 """
 
 from collections.abc import Iterator
@@ -127,7 +127,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Axis:
-    """One direction of a class of positions: see struct Axis of kernels/common/convolution.cuh."""
+    """One direction of a class of positions: see struct Axis of kernels/convolutions/convolution.cuh."""
 
     positions: int
     scale: int
@@ -195,5 +195,5 @@ def geometry(conv: Convolution, classes: Classes) -> bytes:
 
 
 def record_of(gemm: bytes, conv: Convolution, classes: Classes) -> np.ndarray:
-    """Return the argument of a kernel: ``gemm`` is its product, struct Gemm of kernels/common/gemm.cuh."""
+    """Return the argument of a kernel: ``gemm`` is its product, struct Gemm of kernels/products/gemm.cuh."""
     return np.frombuffer(gemm + geometry(conv, classes), RECORD).reshape(())

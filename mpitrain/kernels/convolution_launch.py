@@ -20,6 +20,8 @@ class Operands:
     ----------
     c : int
         Laid out as out; read where beta is not 0: out itself, or a residual.
+    pre : int
+        Laid out as out; read where the epilogue is a gradient: of a ReLU, its result.
     column_sums : int
         (groups, slabs, N of a group) sums, or with COLUMN_MOMENTS (slabs, 2, N) moments.
     """
@@ -29,6 +31,7 @@ class Operands:
     out: int
     c: int = 0
     bias: int = 0
+    pre: int = 0
     column_sums: int = 0
     partials: int = 0
     beta: float = 0.0
@@ -59,7 +62,7 @@ def gemm_record(made: ConvolutionPlan, conv: Convolution, number: int, operands:
     shape, each = made.shape(conv, number), operands
     out_ld = conv.width * conv.groups
     return PACKED.pack(
-        *(each.a, each.b, each.c or each.out, each.bias, each.out, 0, each.column_sums, each.partials),
+        *(each.a, each.b, each.c or each.out, each.bias, each.out, each.pre, each.column_sums, each.partials),
         *(conv.depth, conv.num_outputs // conv.groups, conv.width, conv.width),
         *(0, conv.num_outputs, out_ld, out_ld),
         *(shape.m, shape.n, shape.k, conv.groups, made.splits, made.k_split),

@@ -21,7 +21,7 @@ from .planner import read_table
 PRODUCT_SHARE = 0.75  # of the peak of 2048, that gemm_wgmma is expected to reach in a 1 x 1 convolution
 TILE_K = 64
 LAUNCH_S = 3e-6
-TURNS = {  # instructions of a thread for one tile of k, sm_90a: tests/kernels/test_compile_conv2d.py
+TURNS = {  # instructions of a thread for one tile of k, sm_90a: tests/kernels/convolutions/test_compile_conv2d.py
     "conv2d_mma_128x128": {"forward": 204, "dx": 185, "dw": 273},
     "conv2d_mma_128x64": {"forward": 236, "dx": 204, "dw": 380},
     "conv2d_mma_64x64": {"forward": 150, "dx": 150, "dw": 239},

@@ -1,6 +1,6 @@
 """Convolutions by wgmma, from images that Hopper's copy engine gathers: what it covers, its tiles and its tensor maps.
 
-See kernels/conv2d_wgmma.cu (forward, and dx class by class) and kernels/conv2d_dw_wgmma.cu.
+See kernels/convolutions/conv2d_wgmma.cu (forward, and dx class by class) and kernels/convolutions/conv2d_dw_wgmma.cu.
 """
 
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ def built_for(tile: Tile, conv: Convolution, scattered: bool = False, moments: b
     scattered : bool
         Whether the pixels of dx are apart from each other, those of one class.
     moments : bool
-        Whether it also writes mean and squared differences of columns (kernels/common/epilogue.cuh).
+        Whether it also writes mean and squared differences of columns (kernels/products/epilogue.cuh).
     """
     macros = {"EPILOGUE": EPILOGUES.index(conv.epilogue), "OUTPUT_BF16": int(conv.outputs == "bf16")}
     macros |= {"TILE_N": tile.n, "STAGES": tile.stages, "CLUSTER": tile.cluster}

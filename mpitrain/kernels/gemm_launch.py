@@ -21,6 +21,7 @@ def launch_gemm(
     out: Matrices,
     *,
     bias: int = 0,
+    c: int = 0,
     pre: int = 0,
     column_sums: int = 0,
     partials: int = 0,
@@ -28,11 +29,14 @@ def launch_gemm(
     alpha: float = 1.0,
     beta: float = 0.0,
 ) -> None:
-    """Launch the plan ``made`` of ``shape``: out = epilogue(alpha A B + beta out + bias), with arrays as addresses."""
+    """Launch the plan ``made`` of ``shape``: out = epilogue(alpha A B + beta C + bias), with arrays as addresses.
+
+    C is laid out as out, and out itself where ``c`` is 0.
+    """
     if rounds(made, shape):
         a, b = round_factors(device, shape, a, b, rounded)
     record = PACKED.pack(
-        *(a.address, b.address, out.address, bias, out.address, pre, column_sums, partials),
+        *(a.address, b.address, c or out.address, bias, out.address, pre, column_sums, partials),
         *(a.apart, b.apart, out.apart, out.apart),
         *(a.ld, b.ld, out.ld, out.ld),
         *(shape.m, shape.n, shape.k, shape.batch, made.splits, made.k_split),

@@ -8,7 +8,12 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent / "sources"
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
-ENTRY = re.compile(r'^extern "C" __global__ void\s+(?:__\w+__\([^)]*\)\s+)*(\w+)\(', re.M)
+ENTRY = re.compile(  # in code whose comments hold no kernels
+    r"(?P<template>template\s*<[^>]*>\s*)?__global__\s+"
+    r"(?:(?:static\b|void\b|__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)"
+    r"|__cluster_dims__\((?P<cluster>\w+), 1, 1\))\s*)+"
+    r"(?P<name>\w+)\s*\((?P<parameters>[^)]*)\)(?!\s*;)"
+)
 ARCH = re.compile(r"^// Arch: sm_(\d+)(a?)", re.M)
 
 
@@ -19,7 +24,7 @@ class Kernel:
     Attributes
     ----------
     file : str
-        The path below ``SOURCES``.
+        Its name in one of the folders of ``SOURCES``; see ``path_of``.
     name : str
         The name of the function, which is extern "C".
     macros : tuple of (str, int)
@@ -35,6 +40,11 @@ class Kernel:
     macros: tuple[tuple[str, int], ...] = ()
     least_arch: int = 75
     exact_arch: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The path of the file below ``SOURCES``, as messages show it."""
+        return path_of(self.file)
 
     def fits(self, arch: str) -> bool:
         """Return whether it can be built for ``arch`` (sm_80, sm_90a ...)."""
@@ -55,7 +65,7 @@ def kernel(
 
     The architecture comes from a line like "// Arch: sm_90a" of the file; the default is sm_75.
     """
-    least, exact = _architecture(SOURCES / file)
+    least, exact = _architecture(SOURCES / path_of(file))
     pairs = tuple(sorted((macros or {}).items()))
     return Kernel(file, name or Path(file).stem, pairs, least if least_arch is None else least_arch, exact)
 
@@ -66,15 +76,41 @@ def _architecture(path: Path) -> tuple[int, bool]:
     return (int(found[1]), found[2] == "a") if found else (75, False)
 
 
+def path_of(file: str) -> Path:
+    """Return the path below ``SOURCES`` of a file, whose name is unique there. A path stays as it is.
+
+    Raises
+    ------
+    FileNotFoundError
+        If no folder has such a file.
+    """
+    if Path(file).name != file:
+        return Path(file)
+    try:
+        return _places(SOURCES)[file]
+    except KeyError:
+        raise FileNotFoundError(f"no folder of {SOURCES} has a file {file}") from None
+
+
+def sources(folder: str = "") -> list[str]:
+    """Return the names of all CUDA sources, or of those in one folder, sorted."""
+    return sorted(name for name, path in _places(SOURCES).items() if folder in ("", str(path.parent)))
+
+
+@cache
+def _places(top: Path) -> dict[str, Path]:
+    return {path.name: path.relative_to(top) for path in sorted(top.rglob("*.cu"))}
+
+
 def arch_number(arch: str) -> int:
     """Return 90 for sm_90a."""
     return int(arch.removeprefix("sm_").removesuffix("a"))
 
 
 def text_with_headers(file: str) -> dict[str, str]:
-    """Return the text of a file and of all headers of this package that it includes, directly or not, by name."""
+    """Return the text of a file and of all headers of this package that it includes, directly or not, by path."""
     found: dict[str, str] = {}
-    wanted = [Path(file)]
+    wanted = [path_of(file)]
     while wanted:
         path = wanted.pop()
         if str(path) in found:
@@ -89,4 +125,9 @@ def text_with_headers(file: str) -> dict[str, str]:
 
 def entries(file: str) -> list[str]:
     """Return the names of the kernels in ``file``."""
-    return ENTRY.findall((SOURCES / file).read_text())
+    return [match["name"] for match in ENTRY.finditer(text_of(file))]
+
+
+def text_of(file: str) -> str:
+    """Return the text of a file."""
+    return (SOURCES / path_of(file)).read_text()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .gemm import BOX
-from .kernel import SOURCES, Kernel, kernel
+from .kernel import Kernel, kernel, text_of
 from .launch import launch
 from .matrices import Matrices
 from .plan import Launch, Three, ceil_div
@@ -52,7 +52,7 @@ class Rung:
     @cached_property
     def kernel(self) -> Kernel:
         """The kernel to build."""
-        return kernel(f"ladder/{self.name}.cu")
+        return kernel(f"{self.name}.cu")
 
     @cached_property
     def tile(self) -> tuple[int, int]:
@@ -75,7 +75,7 @@ class Rung:
     @property
     def title(self) -> str:
         """Its number and its idea, as the file's first line has them."""
-        first = (SOURCES / "ladder" / f"{self.name}.cu").read_text().partition("\n")[0]
+        first = text_of(f"{self.name}.cu").partition("\n")[0]
         return first.removeprefix("// Ladder ").partition(":")[0]
 
     @property
@@ -118,7 +118,7 @@ class Rung:
         launch(device, self.kernel, self.plan(out.rows, out.cols, device.num_processors), arguments)
 
     def _macro(self, name: str, otherwise: int = 0) -> int:
-        found = re.search(rf"^#define {name} (\d+)$", (SOURCES / "ladder" / f"{self.name}.cu").read_text(), re.M)
+        found = re.search(rf"^#define {name} (\d+)$", text_of(f"{self.name}.cu"), re.M)
         return int(found[1]) if found else otherwise
 
 

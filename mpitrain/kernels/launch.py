@@ -82,6 +82,6 @@ def _load(device: Any, kernel: Kernel, shared_bytes: int) -> Any:
             known = f"knows CUDA {driver[0]}.{driver[1]}" if driver else "does not say which CUDA it knows"
             advice = f"; pip install 'mpitrain[cuda{driver[0]}]'" if driver and driver[0] in (12, 13) else ""
             raise UserError(
-                f"the driver, which {known}, does not load kernels/{kernel.file} for {device.arch}. {first}{advice}, "
+                f"the driver, which {known}, does not load kernels/{kernel.path} for {device.arch}. {first}{advice}, "
                 "or set MPITRAIN_NVRTC to another libnvrtc.so"
             ) from error

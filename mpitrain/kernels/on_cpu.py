@@ -10,7 +10,6 @@ Libraries are kept in a folder, named by a hash of everything that they were mad
 import ctypes
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import threading
@@ -20,16 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .kernel import SOURCES
+from .kernel import ENTRY, SOURCES
 
 SHIM = SOURCES / "shim"
 COMPILER = shutil.which("g++")
 FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing")
 WARNINGS = ("-Wall", "-Wno-unknown-pragmas")
-KERNEL = re.compile(
-    r'^extern "C" __global__ void\s+(?:__cluster_dims__\((\w+), 1, 1\)\s+)?(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(',
-    re.M,
-)
 
 
 class LaunchError(RuntimeError):
@@ -62,17 +57,17 @@ class Builder:
         macros: Mapping[str, int],
         warnings: Sequence[str] = WARNINGS,
     ) -> Path:
-        """Build the source ``text`` of a file called ``name``, whose kernels are found by ``KERNEL``.
+        """Build the source ``text`` of a file called ``name``, whose kernels are extern "C".
 
         Raises
         ------
         BuildError
             If g++ says anything.
         """
-        kernels = KERNEL.findall(text)
+        kernels = list(ENTRY.finditer(text))
         if not kernels:
             raise BuildError(f"{name} has no kernel")
-        exports = [f"EXPORT_KERNEL({kernel}, {cluster or 1})" for cluster, kernel in kernels]
+        exports = [f"EXPORT_KERNEL({kernel['name']}, {kernel['cluster'] or 1})" for kernel in kernels]
         unit = "\n".join([f'#line 1 "{name}"', text, *exports, ""])
         command = ["-O1", *warnings, "-include", str(SHIM / "cuda_on_cpu.h"), *(f"-I{path}" for path in include)]
         command += [f"-D{key}={value}" for key, value in macros.items()]
@@ -87,7 +82,7 @@ class Builder:
     def compiled(self, name: str, options: Sequence[str], unit: str = "", reads: Sequence[Path] = ()) -> Path:
         """Run g++ for the file ``name``, with ``unit`` as its standard input, unless it has made the same before.
 
-        ``reads`` are files that it reads, beside those of the shim and of common/.
+        ``reads`` are files that it reads, beside those of the shim and the headers of kernels.
         """
         command = [COMPILER or "g++", *FLAGS, *self._flags, *options]
         stem, kind = name.split(".")
@@ -144,7 +139,7 @@ class Library:
 
 def _digest(unit: str, command: Sequence[str], reads: Sequence[Path]) -> str:
     parts = [unit, *command, _compiler_version()]
-    parts += [path.read_text() for path in sorted([*SHIM.glob("*"), *(SOURCES / "common").glob("*.cuh"), *reads])]
+    parts += [path.read_text() for path in sorted([*SHIM.glob("*"), *SOURCES.rglob("*.cuh"), *reads])]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

@@ -67,6 +67,14 @@ class Layer(ABC):
         """
         yield name, self
 
+    def ending(self) -> "Layer | None":
+        """Return the layer that writes y, if that can end a residual block (``layers/tail.py``); None by default."""
+        return None
+
+    def up_to_ending(self, x: np.ndarray, ctx: Context) -> np.ndarray:
+        """Return the x of ``ending()``: run what comes before it in this layer."""
+        return x
+
     def joined(self, above: "Layer") -> "Layer | None":
         """Return a layer that runs this one and ``above``, which takes its y, in a better way; None by default."""
         return None

@@ -11,6 +11,7 @@ from ..ops.batchnorm import Moments, Norm, batchnorm_backward, batchnorm_evaluat
 from ..parameter import Parameter, Shard, State
 from . import init
 from .base import Layer, gradient_of
+from .tail import take_over
 
 NOT_KEPT: np.ndarray = np.empty(0)
 
@@ -58,31 +59,40 @@ class BatchNorm2d(Layer):
     def forward(self, x: np.ndarray, ctx: Context, relu: bool = False) -> np.ndarray:
         """Return the normalized images, scaled and shifted; with ``relu``, their maximum with 0.
 
-        In training, the running statistics are updated. ``hand_over`` may have given the moments of x.
+        In training, the running statistics are updated. ``hand_over`` may have given the moments of x, and a residual
+        block its sum and ReLU (``layers/tail.py``).
         """
         y: np.ndarray = ctx.lend(self, "y", x.shape)
+        tail = take_over(self, ctx)
+        residual, relu = (None, relu) if tail is None else tail
         norm = self._norm(self.momentum if ctx.updates_statistics else 0.0, relu)
         if not ctx.training:
-            batchnorm_evaluate(x, norm, y)
+            batchnorm_evaluate(x, norm, y, residual)
             return y
         moments = ctx.pop((self, "moments"), None)
-        kept = batchnorm_train(x, norm, y, partial(ctx.empty, self), moments)
-        ctx[self] = x, y if relu else None, norm._replace(weight=NOT_KEPT, bias=NOT_KEPT), kept
+        kept = batchnorm_train(x, norm, y, partial(ctx.empty, self), moments, residual)
+        masks = tail is not None and relu
+        ctx[self] = x, y if relu else None, norm._replace(weight=NOT_KEPT, bias=NOT_KEPT), kept, masks
         return y
+
+    def ending(self) -> Layer | None:
+        """Return itself; a subclass may compute something else."""
+        return self if type(self) is BatchNorm2d else None
 
     def hand_over(self, moments: Moments | None, ctx: Context) -> None:
         """Take the moments of the x of the next ``forward`` in training, from the layer that computed it."""
         ctx[self, "moments"] = moments
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
-        """Write dw and db of this rank's samples, return dx.
+        """Write dw and db of this rank's samples, return dx, which is never dy.
 
-        Nothing is put off (``Context.later``), since dx is computed from dw and db.
+        Nothing is put off (``Context.later``), since dx is computed from dw and db. At the end of a residual block, dy
+        becomes the gradient of both terms of its sum.
         """
-        x, y, norm, kept = ctx[self]
+        x, y, norm, kept, masks = ctx[self]
         norm = norm._replace(weight=self.weight.data, bias=self.bias.data)  # they may have been on other ranks
         dx: np.ndarray = ctx.backward.lend(self, "dx", dy.shape)
-        batchnorm_backward(dy, x, y, norm, kept, gradient_of(self.weight), gradient_of(self.bias), dx)
+        batchnorm_backward(dy, x, y, norm, kept, gradient_of(self.weight), gradient_of(self.bias), dx, masks)
         return dx
 
     def part(self, shard: Shard) -> "BatchNorm2d":

@@ -8,12 +8,14 @@ import numpy as np
 
 from ..context import Context
 from ..errors import UserError
+from ..ops import conv2d as ops
 from ..ops.batchnorm import Moments
-from ..ops.conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, conv2d_moments, plan_conv2d
+from ..ops.conv2d import Conv2dPlan, conv2d_db, conv2d_dw, conv2d_dx, conv2d_moments, plan_conv2d
 from ..ops.window import Pair, Window, pair
 from ..parameter import Parameter, Shard
 from . import init
 from .base import Layer, empty_gradient
+from .tail import Tail, take_over
 
 
 class Conv2d(Layer):
@@ -72,10 +74,23 @@ class Conv2d(Layer):
         self._plans: dict[Pair, Conv2dPlan] = {}
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
-        """Return x * w + b."""
+        """Return x * w + b, at the end of a residual block with its sum and ReLU (``layers/tail.py``)."""
+        return self.convolve(x, ctx, take_over(self, ctx))
+
+    def convolve(self, x: np.ndarray, ctx: Context, tail: Tail | None, relu: bool = False) -> np.ndarray:
+        """Return x * w + b, with the sum and ReLU of ``tail`` or with ``relu``."""
         y, plan = self._begin(x, ctx)
-        conv2d(x, self.weight.data, None if self.bias is None else self.bias.data, y, plan)
+        w, b = self.weight.data, None if self.bias is None else self.bias.data
+        residual, relu = (None, relu) if tail is None else tail
+        if residual is None and not relu:
+            ops.conv2d(x, w, b, y, plan)
+        else:
+            ops.conv2d_add_relu(x, w, b, residual, y, plan, relu)
         return y
+
+    def ending(self) -> Layer | None:
+        """Return itself; a subclass may compute something else."""
+        return self if type(self) is Conv2d else None
 
     def forward_moments(self, x: np.ndarray, ctx: Context) -> tuple[np.ndarray, Moments | None]:
         """Return x * w + b, and the moments of its channels where they cost no pass."""
@@ -124,12 +139,12 @@ class Conv2d(Layer):
         """True if each output channel depends on one input channel of its own."""
         return self.groups == self.in_channels == self.out_channels
 
-    def put_gradients(self, x: np.ndarray, dy: np.ndarray, plan: Conv2dPlan) -> None:
-        """Write dw and db, if they are trained."""
+    def put_gradients(self, x: np.ndarray, dy: np.ndarray, plan: Conv2dPlan, with_bias: bool = True) -> None:
+        """Write dw and, ``with_bias``, db, if they are trained."""
         if not self.weight.frozen:
             conv2d_dw(x, dy, self.weight.grad, plan, self.weight.accumulate)
             self.weight.written()
-        if self.bias is not None and not self.bias.frozen:
+        if with_bias and self.bias is not None and not self.bias.frozen:
             conv2d_db(dy, self.bias.grad, self.bias.accumulate)
             self.bias.written()
 

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..context import Context
-from ..ops.elementwise import add, add_relu, add_relu_dx
+from ..ops.elementwise import add, add_relu, add_relu_dx, relu_dx
 from .activations import ReLU
 from .base import Layer, empty_gradient
+from .batchnorm2d import BatchNorm2d
+from .tail import Tail, hand_over
 
 
 class Residual(Layer):
@@ -23,7 +25,11 @@ class Residual(Layer):
 
     Notes
     -----
-    dx is the sum of both branches' dx; each gets its own copy of dy, since a backward may overwrite it.
+    Where the body ends in a batch normalization or a convolution, that layer computes the sum and the ReLU as it writes
+    its result (``Layer.ending``); the shortcut runs right before it.
+
+    dx is the sum of both branches' dx; each gets its own copy of dy, since a backward may overwrite it. A batch
+    normalization at the end leaves the gradient of the sum in dy, which the shortcut gets afterwards.
     """
 
     def __init__(self, body: Layer, shortcut: Layer | None = None, activation: Layer | None = None):
@@ -32,15 +38,25 @@ class Residual(Layer):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the sum of both branches, activated."""
-        body = self.body.forward(x, ctx)
-        shortcut = x if self.shortcut is None else self.shortcut.forward(x, ctx)
-        y: np.ndarray = ctx.lend(self, "y", body.shape)
-        ctx[self] = y
-        if self._ends_in_relu:
-            add_relu(body, shortcut, y)
+        ending = self.body.ending()
+        if ending is None:
+            y = self._sum(self.body.forward(x, ctx), self._shortcut(x, ctx), ctx)
+        else:
+            z = self.body.up_to_ending(x, ctx)
+            hand_over(ending, Tail(self._shortcut(x, ctx), self._ends_in_relu), ctx)
+            y = ending.forward(z, ctx)
+        ctx[self] = y, isinstance(ending, BatchNorm2d)
+        if self._ends_in_relu or self.activation is None:
             return y
-        add(body, shortcut, y)
-        return y if self.activation is None else self.activation.forward(y, ctx)
+        return self.activation.forward(y, ctx)
+
+    def _shortcut(self, x: np.ndarray, ctx: Context) -> np.ndarray:
+        return x if self.shortcut is None else self.shortcut.forward(x, ctx)
+
+    def _sum(self, body: np.ndarray, shortcut: np.ndarray, ctx: Context) -> np.ndarray:
+        y: np.ndarray = ctx.lend(self, "y", body.shape)
+        (add_relu if self._ends_in_relu else add)(body, shortcut, y)
+        return y
 
     def ask_dx(self, needed: bool) -> None:
         """Set ``needs_dx`` of this and of both branches."""
@@ -53,11 +69,15 @@ class Residual(Layer):
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the sum of both branches' dx."""
+        y, by_ending = ctx[self]
+        if not self._ends_in_relu and self.activation is not None:
+            dy = self.activation.backward(dy, ctx)
+        if by_ending:
+            return self._backward_by_ending(y, dy, ctx)
         copy: np.ndarray = ctx.backward.lend(self, "dy", dy.shape)
         if self._ends_in_relu:
-            add_relu_dx(ctx[self], dy, copy)
+            add_relu_dx(y, dy, copy)
         else:
-            dy = dy if self.activation is None else self.activation.backward(dy, ctx)
             np.copyto(copy, dy)
         if not self.needs_dx:
             return self._write_gradients(dy, copy, ctx)
@@ -72,6 +92,20 @@ class Residual(Layer):
             self.shortcut.backward(dy, ctx)
         if self.body.trains:
             self.body.backward(copy, ctx)
+        return empty_gradient(dy)
+
+    def _backward_by_ending(self, y: np.ndarray, dy: np.ndarray, ctx: Context) -> np.ndarray:
+        """Return dx; the batch normalization that ends the body makes dy the gradient of the sum, and leaves it."""
+        dx = empty_gradient(dy)
+        if self.needs_dx or self.body.trains:
+            dx = self.body.backward(dy, ctx)
+        elif self._ends_in_relu:
+            relu_dx(y, dy, dy)
+        if self.needs_dx:
+            add(dx, dy if self.shortcut is None else self.shortcut.backward(dy, ctx), dx)
+            return dx
+        if self.shortcut is not None and self.shortcut.trains:
+            self.shortcut.backward(dy, ctx)
         return empty_gradient(dy)
 
     def running(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:

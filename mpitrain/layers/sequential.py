@@ -66,6 +66,18 @@ class Sequential(Layer):
             layer.ask_dx(needed)
             needed = needed or layer.trains
 
+    def ending(self) -> Layer | None:
+        """Return that of the last step of the plan."""
+        plain = self._plan.fuse and type(self).forward is Sequential.forward
+        return self._plan.steps[-1].layer.ending() if plain and len(self) else None
+
+    def up_to_ending(self, x: np.ndarray, ctx: Context) -> np.ndarray:
+        """Run all steps but the last, and of that what comes before its ending."""
+        *steps, last = self._plan.steps
+        for step in steps:
+            x = step.layer.forward(x, ctx)
+        return last.layer.up_to_ending(x, ctx)
+
     def replace(self, name: str, layer: Layer) -> None:
         """Put another layer in the place of the one of that name."""
         plan = self._plan

@@ -11,6 +11,7 @@ import numpy as np
 
 from .batchnorm_passes import batchnorm, batchnorm_dx, batchnorm_statistics, batchnorm_sums
 from .dispatch import op
+from .elementwise import add, add_relu, relu_dx
 from .gradient import Gradient
 from .workspace import Keep
 
@@ -52,17 +53,25 @@ class Kept(NamedTuple):
 
 
 @op
-def batchnorm_train(x: np.ndarray, norm: Norm, y: np.ndarray, keep: Keep, moments: Moments | None = None) -> Any:
+def batchnorm_train(
+    x: np.ndarray,
+    norm: Norm,
+    y: np.ndarray,
+    keep: Keep,
+    moments: Moments | None = None,
+    residual: np.ndarray | None = None,
+) -> Any:
     """Write y by the statistics of the batch, update the running ones, and return the state for backward.
 
     ``moments`` are those of x, where what wrote x computed them (``ops.conv2d.conv2d_moments``): they save a pass.
+    ``residual``, of the shape of y, is added to the result, before a ReLU: the end of a residual block.
     """
     own, squares = np.empty((2, x.shape[3]))
     batchnorm_statistics(x, own, squares)
     count, mean, var = _over_ranks(norm, x.size // x.shape[3], own, squares)
     r, offset = 1 / np.sqrt(var + norm.eps), own - mean
     scale = norm.weight * r
-    batchnorm(x, own, scale, norm.bias + scale * offset, y, norm.relu)
+    _write(x, own, scale, norm.bias + scale * offset, y, norm.relu, residual)
     if norm.momentum and count:
         unbiased = var * (count / max(1, count - 1))
         norm.running_mean[...] += norm.momentum * (mean - norm.running_mean)
@@ -71,10 +80,10 @@ def batchnorm_train(x: np.ndarray, norm: Norm, y: np.ndarray, keep: Keep, moment
 
 
 @op
-def batchnorm_evaluate(x: np.ndarray, norm: Norm, y: np.ndarray) -> None:
-    """Write y by the running statistics."""
+def batchnorm_evaluate(x: np.ndarray, norm: Norm, y: np.ndarray, residual: np.ndarray | None = None) -> None:
+    """Write y by the running statistics, with ``residual`` as in ``batchnorm_train``."""
     scale = norm.weight / np.sqrt(norm.running_var.astype(np.float64) + norm.eps)
-    batchnorm(x, norm.running_mean.astype(np.float64), scale, norm.bias.astype(np.float64), y, norm.relu)
+    _write(x, norm.running_mean.astype(np.float64), scale, norm.bias.astype(np.float64), y, norm.relu, residual)
 
 
 @op
@@ -87,8 +96,17 @@ def batchnorm_backward(
     dw: Gradient,
     db: Gradient,
     dx: np.ndarray,
+    masks: bool = False,
 ) -> None:
-    """Put this rank's dw and db, and write dx; ``y`` is the result of forward where a ReLU was part of it."""
+    """Put this rank's dw and db, and write dx; ``y`` is the result of forward where a ReLU was part of it.
+
+    ``masks``: y was the ReLU of the sum with a residual. Then dy becomes the gradient of both terms: 0 where y is not
+    above 0.
+    """
+    if masks:
+        assert y is not None, "a mask is that of a ReLU"
+        relu_dx(y, dy, dy)
+        y = None
     own, count, r, offset = kept
     by_bias, dots = np.empty((2, len(own)))
     batchnorm_sums(dy, x, own, y, by_bias, dots)
@@ -100,6 +118,20 @@ def batchnorm_backward(
     scale = norm.weight * r
     slope = -scale * r * by_weight / max(1, count)
     batchnorm_dx(dy, x, own, y, scale, slope, slope * offset - scale * by_bias / max(1, count), dx)
+
+
+def _write(
+    x: np.ndarray,
+    mean: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    y: np.ndarray,
+    relu: bool,
+    residual: np.ndarray | None,
+) -> None:
+    batchnorm(x, mean, scale, shift, y, relu and residual is None)
+    if residual is not None:
+        (add_relu if relu else add)(y, residual, y)
 
 
 def _over_ranks(norm: Norm, count: int, own: np.ndarray, squares: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

@@ -17,6 +17,8 @@ from .conv2d_depthwise import Depthwise
 from .conv2d_im2col import Im2col
 from .conv2d_winograd import Winograd
 from .dispatch import op
+from .elementwise import add, add_relu, relu, relu_dx
+from .gradient import Gradient
 from .reduce import column_sum
 from .window import Pair, Window
 from .workspace import Keep, workspace
@@ -71,6 +73,29 @@ def conv2d_moments(
 
 
 @op
+def conv2d_add_relu(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    residual: np.ndarray | None,
+    y: np.ndarray,
+    plan: Conv2dPlan,
+    has_relu: bool,
+) -> None:
+    """Write y = x * w + b + residual, with ``has_relu`` the maximum of that and 0; ``residual`` may be None."""
+    conv2d(x, w, b, y, plan)
+    finish(y, residual, has_relu)
+
+
+def finish(y: np.ndarray, residual: np.ndarray | None, has_relu: bool) -> None:
+    """Add ``residual`` to y, if there is one, and take the maximum with 0."""
+    if residual is not None:
+        (add_relu if has_relu else add)(y, residual, y)
+    elif has_relu:
+        relu(y, y)
+
+
+@op
 def conv2d_dw(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, plan: Conv2dPlan, accumulate: bool) -> None:
     """Write (or add) the gradient of w."""
     plan.forward_plan.dw(x, dy, dw, accumulate)
@@ -84,6 +109,27 @@ def conv2d_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, plan: Conv2dPlan) -
     else:
         assert not isinstance(plan.backward_plan, Winograd), "Winograd's dx is a convolution"
         plan.backward_plan.dx(dy, w, dx)
+
+
+@op
+def conv2d_dx_relu(
+    dy: np.ndarray, w: np.ndarray, x: np.ndarray, dx: np.ndarray, db: Gradient | None, plan: Conv2dPlan
+) -> None:
+    """Write the gradient of x where x > 0 and 0 elsewhere, and put db = its sum over images and pixels.
+
+    Here x = max(z, 0), the result of the layer below; so dx is the gradient of z and db that of the bias in z.
+    """
+    conv2d_dx(dy, w, dx, plan)
+    conv2d_db_relu(x, dx, db)
+
+
+@op
+def conv2d_db_relu(y: np.ndarray, dy: np.ndarray, db: Gradient | None) -> None:
+    """Set dy to 0 where y <= 0, and put db = its sum over images and pixels."""
+    relu_dx(y, dy, dy)
+    if db is not None:
+        conv2d_db(dy, db.array, db.accumulate)
+        db.written()
 
 
 @op

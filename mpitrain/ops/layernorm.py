@@ -13,7 +13,7 @@ import numpy as np
 from .dispatch import op
 from .elementwise import add
 from .gradient import Gradient
-from .workspace import Keep
+from .workspace import Keep, constant
 
 
 @op
@@ -60,7 +60,7 @@ def layernorm(
     x: np.ndarray, w: np.ndarray, b: np.ndarray, eps: float, z: np.ndarray, r: np.ndarray, y: np.ndarray
 ) -> None:
     """Write y, and z and r for backward."""
-    average = np.full((x.shape[1], 1), 1 / x.shape[1], x.dtype, like=x)
+    average = constant((x.shape[1], 1), 1 / x.shape[1], x)
     np.subtract(x, x @ average, out=z)
     np.einsum("mc,mc->m", z, z, out=r[:, 0])
     np.divide(r, x.shape[1], out=r)
@@ -76,7 +76,7 @@ def layernorm(
 def layernorm_dw(dy: np.ndarray, z: np.ndarray, sums: np.ndarray) -> None:
     """Write ``sums`` (2, C): dw = sum of dy z and db = sum of dy over rows."""
     np.einsum("mc,mc->c", dy, z, out=sums[0])
-    np.matmul(np.ones(len(dy), dy.dtype, like=dy), dy, out=sums[1])
+    np.matmul(constant((len(dy),), 1, dy), dy, out=sums[1])
 
 
 @op
@@ -102,7 +102,7 @@ def layernorm_dx(dy: np.ndarray, z: np.ndarray, r: np.ndarray, w: np.ndarray, dx
     """Write dx = r (g - mean(g) - z mean(g z)) with g = w dy and means over the row; ``dy`` is overwritten."""
     num_columns = dy.shape[1]
     g = np.multiply(dy, w, out=dy)
-    average = np.full((num_columns, 1), 1 / num_columns, dy.dtype, like=dy)
+    average = constant((num_columns, 1), 1 / num_columns, dy)
     np.multiply(z, np.einsum("mc,mc->m", g, z)[:, None] / num_columns, out=dx)
     np.subtract(g, dx, out=dx)
     np.subtract(dx, g @ average, out=dx)

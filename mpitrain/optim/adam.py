@@ -89,6 +89,8 @@ class AdamW(Adam):
     The decay is multiplied by lr, as in PyTorch; the paper multiplies by the schedule alone.
     """
 
+    writes_copy = True
+
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block."""
         self.adapt(block, lr, scale, shrink=lr * self.weight_decay)

@@ -18,6 +18,7 @@ from ..parameter import Parameter
 
 BLOCK = 65536  # elements: few calls of NumPy, while a block and its slots still fit a second-level cache
 KERNEL_BLOCK = 1 << 22  # for kernels, in C or on a GPU, which need no small blocks
+RULE = "step", "update", "adapt"  # methods of which a class that has one of its own has another rule than its bases
 
 SumOverRanks = Callable[[np.ndarray], np.ndarray]  # of a small array, in place
 
@@ -48,8 +49,8 @@ class Optimizer(ABC):
     """An update rule of ``arena.values`` by ``arena.gradients``.
 
     A subclass takes the arena and keyword arguments, its hyperparameters; it sets ``slot_names`` before it calls this
-    ``__init__``, and implements ``update``. If that writes ``Block.copy`` too, as the ops of ``ops/update.py`` do, it
-    says so by ``writes_copy``.
+    ``__init__``, and implements ``update``. If that writes ``Block.copy`` too, as the ops of ``ops/update.py`` do, the
+    class that has it says so by ``writes_copy``: a subclass with an ``update`` of its own does not inherit that.
 
     Parameters
     ----------
@@ -105,7 +106,7 @@ class Optimizer(ABC):
         for blocks in self.blocks(shard or self.whole):
             for block in blocks:
                 self.update(block, float(lr), float(scale))
-        if not self.writes_copy:
+        if not self.keeps_copy:
             self.arena.values_changed()
 
     @property
@@ -139,10 +140,19 @@ class Optimizer(ABC):
     @property
     def is_queued(self) -> bool:
         """True if the class that has this rule has its ``step_numbers``, too."""
+        return self._has_with_rule("step_numbers")
+
+    @property
+    def keeps_copy(self) -> bool:
+        """True if the class that has this rule says that it writes the copy of the weights."""
+        return self.writes_copy and self._has_with_rule("writes_copy")
+
+    def _has_with_rule(self, name: str) -> bool:
+        """Return whether ``name`` belongs to the class that has the rule, or to a subclass of it."""
         for kind in type(self).__mro__:
-            if "step_numbers" in vars(kind):
+            if name in vars(kind):
                 return kind is not Optimizer
-            if not vars(kind).keys().isdisjoint(("step", "update")):
+            if not vars(kind).keys().isdisjoint(RULE):
                 return False
         return False
 

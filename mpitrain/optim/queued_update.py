@@ -63,7 +63,7 @@ class QueuedUpdate:
 
     def queue(self) -> None:
         """Queue the update."""
-        if not self._optimizer.writes_copy:
+        if not self._optimizer.keeps_copy:
             self._arena.values_changed()
         if self._graph is not None and self._allocations == self._device.allocations:
             self._graph.launch()

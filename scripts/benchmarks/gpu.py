@@ -2,10 +2,10 @@
 
     scripts/bench gpu [--minutes M] [--repeat N] [--parts PART ...] [--docs DIR]
 
-Parts, in this order: table (the planner's), training (products of training), layers (as training calls them, casts
-included), memory (layers that only move it), steps, codecs (of gradients, beside a copy), squares, ladder. Each is a
-process of its own that writes its rows as they come, the smallest first: what hangs or fails costs its own part. With
---minutes each part has its share of the time that is left.
+Parts, in this order: table (the planner's), training (products of training), layers (as training calls them), memory
+(layers that only move it), steps, codecs (of gradients, beside a copy), squares, ladder. Each is a process of its own
+that writes its rows as they come, the smallest first: what hangs or fails costs its own part. With --minutes each part
+has its share of the time that is left.
 docs/benchmarks/gpu.md, the ladder's table in docs/kernel-ladder.md and the rows in docs/benchmarks/gpu.json are written
 after each part. Exit code 2 where there is no GPU, 1 where a product was wrong or a part failed.
 """

@@ -18,7 +18,8 @@ import numpy as np
 from mpitrain.device import Device, Graph, Im2colMap, is_bf16, register
 from mpitrain.device.bf16 import widened
 from tests.gpu.arrays import CAPTURED, MISSING, Array, HiddenSync, unwrap
-from tests.kernels import cpu, gemm
+from tests.kernels import cpu
+from tests.kernels.products import gemm
 from tests.late import LateEvent, LateStream
 
 MUTATING = {"copyto", "put", "putmask", "place", "fill_diagonal"}

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from mpitrain.device import Im2colMap, TensorMap, join_maps
-from mpitrain.kernels.kernel import SOURCES, kernel
+from mpitrain.kernels.kernel import kernel, text_of
 from mpitrain.kernels.launch import launch
 from mpitrain.kernels.plan import Launch
-from tests.kernels import cpu, gemm
+from tests.kernels import cpu
+from tests.kernels.products import gemm
 
 ALIGNMENT = 1024  # what addresses are equal to, modulo this, on both sides
 
@@ -52,12 +53,12 @@ class Buffers:
 class Kernels:
     """The kernels of one file, as ``cpu.Kernels``."""
 
-    def __init__(self, device: Any, path: Path, macros: dict[str, int]):
-        self._device, self._path, self._macros = device, path, macros
+    def __init__(self, device: Any, file: str, macros: dict[str, int]):
+        self._device, self._file, self._macros = device, file, macros
 
     def macro(self, name: str) -> int:
         """Return a tile size: the one given to build, else the default in the file."""
-        return cpu.macro_of((SOURCES / self._path).read_text(), self._macros, name)
+        return cpu.macro_of(text_of(self._file), self._macros, name)
 
     def launch(
         self,
@@ -71,7 +72,7 @@ class Kernels:
         memory: Sequence[np.ndarray] = (),
     ) -> None:
         """Run a kernel on copies of its arrays, and of those in ``memory``, to which its records point."""
-        what = kernel(str(self._path), self._macros, name=name)
+        what = kernel(self._file, self._macros, name=name)
         if not what.fits(self._device.arch):  # Hopper's kernels have instructions that no other GPU knows
             pytest.skip(f"{what} does not run on {self._device.arch}")
         buffers = Buffers(self._device, [*(a for a in arguments if a.ndim), *memory])
@@ -102,9 +103,9 @@ class Kernels:
         return Im2colMap(address, element_bytes, size, (row, matrix, batch), box, lower, upper, step)
 
 
-def build(device: Any, name: str, folder: Path = SOURCES, **macros: int) -> Kernels:
-    """Return the kernels of folder/name; they are compiled when they are launched."""
-    return Kernels(device, Path(folder, name) if folder != SOURCES else Path(name), macros)
+def build(device: Any, name: str, folder: Path | None = None, **macros: int) -> Kernels:
+    """Return the kernels of a file (``cpu.build``); they are compiled when they are launched."""
+    return Kernels(device, str(folder / name) if folder else name, macros)
 
 
 def _translated(argument: np.ndarray, buffers: Buffers) -> np.ndarray:

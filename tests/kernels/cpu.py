@@ -17,15 +17,18 @@ import numpy as np
 import pytest
 
 from mpitrain.kernels import SOURCES
+from mpitrain.kernels.kernel import text_of
 from mpitrain.kernels.on_cpu import COMPILER as COMPILER
 from mpitrain.kernels.on_cpu import WARNINGS, Builder, LaunchError, Library
 
 ROOT = Path(__file__).parents[2]
-KERNELS = SOURCES
+KERNELS, PROBES = SOURCES, Path(__file__).parent / "shim"
 BUILT = ROOT / "build" / "kernels"
 Launch = LaunchError
 BOUNDS = [
     "-fsanitize=address",
+    "-fsanitize=alignment,shift,signed-integer-overflow,integer-divide-by-zero,bounds",
+    "-fno-sanitize-recover=undefined",
     "-fsanitize-sections=shared_memory",
     "--param=asan-instrumentation-with-call-threshold=0",
     "--param=asan-stack=0",  # fibers take turns on stacks of their own, of which the sanitizer knows nothing
@@ -72,10 +75,10 @@ class Kernels:
         self._library.launch(name, grid=grid, block=block, arguments=arguments, seed=seed, shared_bytes=shared_bytes)
 
 
-def build(name: str, edit: Callable[[str], str] | None = None, *, folder: Path = KERNELS, **macros: int) -> Kernels:
-    """Build folder/name, its text changed by ``edit`` first; under MPITRAIN_ASAN=1 with bounds checks.
+def build(name: str, edit: Callable[[str], str] | None = None, *, folder: Path | None = None, **macros: int) -> Kernels:
+    """Build a kernel, or folder/name, its text changed by ``edit`` first; under MPITRAIN_ASAN=1 with bounds checks.
 
-    What is edited has the headers of common/ in it, so that they can be changed too. With --gpu, card.py builds.
+    What is edited has its headers in it, so that they can be changed too. With --gpu, card.py builds.
     """
     if elsewhere is not None and edit is None:
         return elsewhere(name, folder=folder, **macros)
@@ -83,36 +86,35 @@ def build(name: str, edit: Callable[[str], str] | None = None, *, folder: Path =
 
 
 def build_here(
-    name: str, edit: Callable[[str], str] | None = None, *, folder: Path = KERNELS, **macros: int
+    name: str, edit: Callable[[str], str] | None = None, *, folder: Path | None = None, **macros: int
 ) -> Kernels:
     """Build for the CPU, whatever the options of the tests."""
-    text = (folder / name).read_text()
+    text = text_of(str(folder / name) if folder else name)
     if edit is not None:
         text = with_headers(text)
         broken = edit(text)
         assert broken != text, "the edit of the kernel changed nothing"
         text = broken
-    return Kernels(_library(name, text, folder, tuple(sorted(macros.items())), edit is None), text, macros)
+    return Kernels(_library(name, text, tuple(sorted(macros.items())), edit is None), text, macros)
 
 
 def with_headers(text: str, known: set[str] | None = None) -> str:
-    """Return a text with the headers of common/ in it, each once, in place of their includes."""
+    """Return a text with the headers of kernels in it, each once, in place of their includes."""
     known = set() if known is None else known
 
     def header(match: re.Match) -> str:
-        name = match[1].removeprefix("common/")
-        if name in known:
+        if match[1] in known:
             return ""
-        known.add(name)
-        return with_headers((KERNELS / "common" / name).read_text(), known)
+        known.add(match[1])
+        return with_headers((KERNELS / match[1]).read_text(), known)
 
-    return re.sub(r'^#include "((?:common/)?\w+\.cuh)"$', header, text, flags=re.M)
+    return re.sub(r'^#include "([\w/]+\.cuh)"$', header, text, flags=re.M)
 
 
 @functools.cache
-def _library(name: str, text: str, folder: Path, macros: tuple[tuple[str, int], ...], as_is: bool) -> Path:
+def _library(name: str, text: str, macros: tuple[tuple[str, int], ...], as_is: bool) -> Path:
     warnings = WARNINGS if as_is else ["-w"]
-    return BUILDER.build_library(name, text, [folder, KERNELS], dict(macros), warnings)
+    return BUILDER.build_library(name, text, [KERNELS], dict(macros), warnings)
 
 
 def build_ahead(jobs: Sequence[Callable[[], object]]) -> None:

@@ -18,7 +18,7 @@ import pytest
 from mpitrain.errors import UserError
 from mpitrain.kernels import nvrtc
 from mpitrain.kernels.build import options
-from mpitrain.kernels.kernel import kernel, text_with_headers
+from mpitrain.kernels.kernel import kernel, path_of, text_with_headers
 from tests.kernels import cpu, tools
 
 
@@ -106,6 +106,27 @@ class MachineCode:
         return jump if ends and not conditional else [*jump, i + 1]
 
 
+def check_registers_are_shared_out(code: MachineCode, left: int, most: int, consumers: int = 2) -> None:
+    """See that consumers take no more registers than the producer gives away, and that it needs none of those."""
+    kinds = ("USETMAXREG.DEALLOC", "USETMAXREG.TRY_ALLOC")
+    given, taken = (next(i for i, opcode in enumerate(code.opcodes) if opcode.startswith(kind)) for kind in kinds)
+    assert [int(re.search(r"(0x[0-9a-f]+)$", code.instructions[i])[1], 16) for i in (given, taken)] == [left, most]
+    assert left + consumers * most <= 512, "64 K registers, in groups of 128 threads"
+    assert max(_registers(code, given)) < left
+    assert max(_registers(code, taken)) < most
+
+
+def _registers(code: MachineCode, first: int) -> set[int]:
+    """Return the numbers of the registers of all that can be reached from instruction ``first``."""
+    reached, open_ends = set(), [first]
+    while open_ends:
+        i = open_ends.pop()
+        if i not in reached and i < len(code.instructions):
+            reached.add(i)
+            open_ends += [] if code.instructions[i] == "EXIT" else code.successors(i)
+    return {int(r) for i in reached for r in re.findall(r"\bR(\d+)\b", code.instructions[i])}
+
+
 def count_of(way: Counter, kind: str | tuple[str, ...]) -> int:
     """Return how many instructions of a way are of this kind."""
     return sum(count for opcode, count in way.items() if opcode.startswith(kind))
@@ -165,12 +186,12 @@ def build(
     file: str, arch: str, macros: Mapping[str, int], compiler: str = "nvcc", edit: Callable[[str], str] | None = None
 ) -> Built:
     """Compile kernels/file for ``arch`` (90a), changed by ``edit`` with its headers; skipped without that compiler."""
-    texts = text_with_headers(file)
+    path, texts = str(path_of(file)), text_with_headers(file)
     if edit is not None:
-        whole = cpu.with_headers(texts[file])
-        texts = {file: edit(whole)}
-        assert texts[file] != whole, "the edit of the kernel changed nothing"
-    return _build(file, arch, tuple(sorted(macros.items())), compiler, _version(compiler), tuple(texts.items()))
+        whole = cpu.with_headers(texts[path])
+        texts = {path: edit(whole)}
+        assert texts[path] != whole, "the edit of the kernel changed nothing"
+    return _build(path, arch, tuple(sorted(macros.items())), compiler, _version(compiler), tuple(texts.items()))
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Kernels again with -fsanitize=address: global and shared memory is touched only inside of its arrays."""
+"""Kernels again with sanitizers of g++: memory is touched inside of arrays, aligned, and no number overflows."""
 
 import os
 import subprocess
@@ -11,10 +11,16 @@ from tests.kernels import cpu
 pytestmark = cpu.needs_gxx
 
 RUN_ALL = """
-from tests.kernels import attention, attention_hopper, codecs, cpu, gemm, ladder, softmax
-from tests.kernels.products import Case, Variant
+from tests.kernels import cpu
+from tests.kernels.attention import cases as attention
+from tests.kernels.attention import hopper as attention_hopper
+from tests.kernels.compression import codecs
+from tests.kernels.products import gemm
+from tests.kernels.products import ladder
+from tests.kernels.reductions import softmax
+from tests.kernels.products.cases import Case, Variant
 for name in ("gemm_02_coalesced", "gemm_05_2d_tile", "gemm_07_warp_tile"):
-    ladder.run(cpu.build(f"ladder/{name}.cu"), name, 70, 67, 21, seed=1)
+    ladder.run(cpu.build(f"{name}.cu"), name, 70, 67, 21, seed=1)
 SIMT, TF32 = Variant("gemm_simt", 0, 1, "none"), Variant("gemm_mma", 1, 0, "none", "tf32")
 for variant in (SIMT, TF32, Variant("gemm_mma", 0, 1, "none", "bf16")):
     for pad in (3, 8):
@@ -27,11 +33,13 @@ from tests.kernels.arrays import NULL, f32, i32, i64, launch
 rows, n, parts = 70, 131, 3
 x, y, vector = np.ones((rows, n), np.float32), np.ones((rows, n), np.float32), np.ones(n, np.float32)
 sums, kept, sizes = np.ones((parts, 2, n), np.float32), np.ones((5, n), np.float32), [i32(rows), i32(n), i32(24)]
+launch(cpu.build("batchnorm_moments.cu"), "batchnorm_moments", x, sums, *sizes, grid=(2, parts))
+statistics = [sums, vector, vector, vector.copy(), vector.copy(), kept, *sizes, f32(0.1), f32(1e-5)]
+launch(cpu.build("batchnorm_statistics.cu"), "batchnorm_statistics", *statistics, grid=17)
 kernels = cpu.build("batchnorm.cu")
-launch(kernels, "batchnorm_moments", x, sums, *sizes, grid=(2, parts))
-statistics = [vector, vector, vector.copy(), vector.copy()]
-launch(kernels, "batchnorm_statistics", sums, *statistics, kept, *sizes, f32(0.1), f32(1e-5), grid=17)
 launch(kernels, "batchnorm_apply", x, kept, y, *sizes[:2], i32(1))
+launch(kernels, "batchnorm_apply_residual", x, y, kept, y, *sizes[:2], i32(1))
+launch(kernels, "batchnorm_sums_residual", y.copy(), x, y, kept, sums, *sizes, grid=(2, parts))
 launch(kernels, "batchnorm_sums", y, x, kept, i32(1), sums, *sizes, grid=(2, parts))
 launch(kernels, "batchnorm_dx", y, x, kept, i32(1), kept, x, *sizes[:2])
 shape, statistics = [i32(rows), i32(n)], np.ones((2, rows), np.float32)
@@ -69,7 +77,7 @@ for channels, groups in ((6, 2), (8, 1)):
     launch(pool, "mean_pool_dx", y, images, f32(1), record, grid=(2, 2))
 heads = attention.Case(1, 2, 70, 140, causal=True, lengths=(90,), segments=((100, 40),))
 attention_hopper.forward(heads), attention_hopper.backward(heads)
-from tests.kernels import depthwise
+from tests.kernels.convolutions import depthwise
 narrow = depthwise.Case(Window((3, 2), (2, 1), (1, 0), (1, 2)), (7, 6), 6)
 depthwise.forward(narrow)
 depthwise.dx(narrow)
@@ -95,8 +103,8 @@ launch(cpu.build("basis.cu"), "restart_columns", columns, columns.copy(), i32(15
 """
 CONVOLUTIONS = """
 import numpy as np
-from tests.kernels import convolutions
-from tests.kernels.convolutions import Case, each_kind, geometries, of, run
+from tests.kernels.convolutions import cases as convolutions
+from tests.kernels.convolutions.cases import Case, each_kind, geometries, of, run
 convolutions.Elements.room = lambda self, *shape, dtype=None: np.zeros(shape, dtype or self.dtype)
 tile = {"TILE_M": 64, "TILE_N": 64, "WARP_M": 32, "WARP_N": 32}
 wide = of("forward", 1, (9, 11), 24, 70, (3, 3), (2, 2), (1, 1))
@@ -109,8 +117,9 @@ run(Case(wide, moments=True), TILE_K=8, **tile)
 """
 ATTENTION = """
 import numpy as np
-from tests.kernels import attention, cpu
-from tests.kernels.attention import Case, backward, decode, forward
+from tests.kernels import cpu
+from tests.kernels.attention import cases as attention
+from tests.kernels.attention.cases import Case, backward, decode, forward
 attention.Elements.room = lambda self, *shape, dtype=None: np.zeros(shape, dtype or self.dtype)
 cases = Case(2, 2, 70, 90, 40, group=2, causal=True, apart=0), Case(1, 2, 33, 70, 7, segments=((20, 50),), apart=1)
 dropped = Case(1, 2, 40, 75, 30, dropout=0.3, query=20, key=21, after=9, counters=True, causal=True, apart=0)
@@ -120,16 +129,41 @@ for bf16 in (0, 1):
     for case in (Case(1, 4, 2, 300, 20, group=4, causal=True, apart=0), Case(2, 1, 1, 130, 7, apart=0)):
         decode(cpu.build, case, bf16, 0, 8)
 """
+HOPPER = """
+from tests.kernels import cpu
+from tests.kernels.convolutions import hopper
+from tests.kernels.convolutions import test_conv2d_wgmma as convolutions
+from tests.kernels.products import gemm
+from tests.kernels.products import test_gemm_wgmma as products
+for variant in (products.VARIANTS[1], products.VARIANTS[7]):
+    for case in products.CASES[4:6]:
+        gemm.run(cpu.build("gemm_wgmma.cu", **variant.macros), variant, products.aligned(case, variant))
+for case, tile in convolutions.CASES[1::7]:
+    hopper.run(case, tile)
+"""
 BEYOND_SHARED = """
-from tests.kernels import cpu, ladder
-edit = lambda text: text.replace("a_tile[a_y][a_x] = ", "a_tile[a_y][a_x + (a_y == TILE_M - 1)] = ")
-ladder.run(cpu.build("ladder/gemm_04_1d_tile.cu", edit), "gemm_04_1d_tile", 70, 67, 21, seed=1)
+from tests.kernels import cpu
+from tests.kernels.products import ladder
+edit = lambda text: text.replace("a_tile[a_y][a_x] = ", "(&a_tile[a_y][a_x])[a_y == TILE_M - 1] = ")
+ladder.run(cpu.build("gemm_04_1d_tile.cu", edit), "gemm_04_1d_tile", 70, 67, 21, seed=1)
+"""
+BEYOND_INDEX = BEYOND_SHARED.replace("(&a_tile[a_y][a_x])[a_y == TILE_M - 1]", "a_tile[a_y][a_x + (a_y == TILE_M - 1)]")
+SHIFTED = BEYOND_SHARED.replace("(&a_tile[a_y][a_x])[a_y == TILE_M - 1] = ", "a_tile[a_y][a_x] = (1 << m) * 0 + ")
+MISALIGNED = """
+from tests.kernels import cpu
+from tests.kernels.products import ladder
+edit = lambda text: text.replace("return reinterpret_cast<unsigned long long>(matrix) %", "return true || 0 %")
+ladder.run(cpu.build("gemm_06_vectorized.cu", edit), "gemm_06_vectorized", 70, 67, 21, seed=1)
 """
 BEYOND_GLOBAL = """
-from tests.kernels import cpu, ladder
+from tests.kernels import cpu
+from tests.kernels.products import ladder
 edit = lambda text: text.replace("row < m && col < n) out", "row <= m && col < n) out")
-ladder.run(cpu.build("ladder/gemm_03_shared.cu", edit), "gemm_03_shared", 70, 67, 21, seed=1)
+ladder.run(cpu.build("gemm_03_shared.cu", edit), "gemm_03_shared", 70, 67, 21, seed=1)
 """
+
+
+PROGRAMS = {"all": RUN_ALL, "convolutions": CONVOLUTIONS, "attention": ATTENTION, "Hopper": HOPPER}
 
 
 def run(program: str) -> subprocess.CompletedProcess:
@@ -145,14 +179,21 @@ def run(program: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # it builds a dozen kernels
-@pytest.mark.parametrize("program", [RUN_ALL, CONVOLUTIONS, ATTENTION], ids=["all", "convolutions", "attention"])
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 def test_kernels_stay_inside(program):
     done = run(program)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
-    ("program", "kind"), [(BEYOND_SHARED, "global-buffer-overflow"), (BEYOND_GLOBAL, "heap-buffer-overflow")]
+    ("program", "kind"),
+    [
+        (BEYOND_SHARED, "global-buffer-overflow"),
+        (BEYOND_GLOBAL, "heap-buffer-overflow"),
+        (BEYOND_INDEX, "out of bounds for type"),
+        (SHIFTED, "shift exponent 70 is too large"),
+        (MISALIGNED, "misaligned address"),
+    ],
 )
 def test_an_overrun_is_caught(program, kind):
     done = run(program)

@@ -9,10 +9,12 @@ import pytest
 from mpitrain.kernels.divide import divide_record
 from mpitrain.ops.cuda.launch import window_record
 from mpitrain.ops.window import Window
-from tests.kernels import cpu, formats, gemm, ladder, softmax
+from tests.kernels import cpu, formats
 from tests.kernels.arrays import NULL, f32, i32, i64, launch
-from tests.kernels.moments import merge_slabs
-from tests.kernels.products import Case, Variant
+from tests.kernels.products import gemm, ladder
+from tests.kernels.products.cases import Case, Variant
+from tests.kernels.reductions import softmax
+from tests.kernels.reductions.moments import merge_slabs
 
 # the first test waits for all builds
 pytestmark = [cpu.needs_gxx, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -75,6 +77,7 @@ HOPPER = {
                               "A_STEP = 16"),
     "both consumers take the same rows": (WGMMA, "PING_PONG ? 0 : consumer * GROUP_M", "0"),
     "a factor transposed": (WGMMA, "wgmma<BF16, A_K", "wgmma<BF16, !A_K"),
+    "more registers taken than given": (WGMMA, "registers_take<232>", "registers_take<240>"),
     "half of B not sent": (PAIR, "(1 << CLUSTER) - 1)", "1 << rank)"),
     "a stage empty when this block is done with it": (PAIR, "readers * BLOCKS", "readers"),
     "the other block not told": (PAIR, "if (lane < BLOCKS) barrier_arrive(&empty[stage], lane)",
@@ -133,7 +136,7 @@ def break_product(variant, right, wrong, **tile):
 
 
 def break_rung(name, right, wrong):
-    return cpu.build(f"ladder/{name}.cu", lambda text: text.replace(right, wrong))
+    return cpu.build(f"{name}.cu", lambda text: text.replace(right, wrong))
 
 
 @pytest.mark.parametrize("mistake", PRODUCTS)
@@ -279,7 +282,7 @@ def test_broken_rounding_is_found(text):
     ],
 )
 def test_broken_moments_are_found(right, wrong):
-    broken = cpu.build("batchnorm.cu", lambda whole: whole.replace(right, wrong))
+    broken = cpu.build("batchnorm_moments.cu", lambda whole: whole.replace(right, wrong))
     x, moments = np.random.default_rng(0).standard_normal((1500, 8)).astype(np.float32), np.zeros((2, 8), np.float32)
     launch(broken, "batchnorm_moments", x, moments, i32(1500), i32(8), i32(1500), grid=1)
     expected = [x.mean(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)]
@@ -297,7 +300,7 @@ def test_broken_moments_are_found(right, wrong):
     ],
 )
 def test_broken_merge_of_slabs_is_found(right, wrong):
-    broken = cpu.build("batchnorm.cu", lambda whole: whole.replace(right, wrong))
+    broken = cpu.build("batchnorm_moments.cu", lambda whole: whole.replace(right, wrong))
     error = merge_slabs(broken, 9211, 8, 16, 300)
     assert not error < 1e-5
 

@@ -2,16 +2,18 @@
 code is what the kernel is about. Most products by both compilers, nvcc and the one that users have, NVRTC."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
 
 from mpitrain.kernels import nvrtc
-from mpitrain.kernels.kernel import kernel
+from mpitrain.kernels.kernel import kernel, sources, text_of
 from mpitrain.kernels.ladder_model import CODE
-from tests.kernels import cpu, ladder, tools
-from tests.kernels.machine_code import Built, build
-from tests.kernels.products import EPILOGUES, Variant
+from tests.kernels import cpu, tools
+from tests.kernels.machine_code import Built, build, check_registers_are_shared_out
+from tests.kernels.products import ladder
+from tests.kernels.products.cases import EPILOGUES, Variant
 
 pytestmark = pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU")
 BOTH = "nvcc", "NVRTC"
@@ -115,7 +117,8 @@ PRODUCTS = [
     ),
 ]
 
-NAMES = sorted({path.stem for path in cpu.KERNELS.glob("*.cu")} - {"gemm_simt", "gemm_mma", "gemm_wgmma", "gemm_sum"})
+ELSEWHERE = {f"gemm_{kind}.cu" for kind in ("simt", "mma", "wgmma", "sum")}
+NAMES = [name.removesuffix(".cu") for name in sources() if name not in {*ELSEWHERE, *sources("ladder")}]
 
 
 def archs(name: str) -> list[str]:
@@ -192,6 +195,11 @@ def test_a_stage_is_four_products_and_its_boxes(product, compiler):
     assert code.count("STSM") == (0 if variant.outputs == "fp32" else 4 * code.count("UTMASTG"))
 
 
+def per_thread(step: Counter) -> int:
+    """Return the instructions that are neither products, waits, nor of the uniform unit."""
+    return sum(n for name, n in step.items() if not name.startswith(("U", "HGMMA", "WARPGROUP", "SYNCS", "NOP")))
+
+
 # What a warp executes for a tile behind its main loop, activation and bias included: 16 x 256 elements of it.
 EPILOGUES_EXECUTED = {("none", "bf16", 0): 570, ("none", "bf16", 1): 560, ("gelu_tanh_gradient", "bf16", 1): 1900}
 
@@ -202,10 +210,7 @@ def test_an_epilogue_is_short(product, compiler):
     code, variant = product.built_by(compiler).code, product.variant
     step = code.turn("HGMMA", "HGMMA")
     assert sum(step.values()) <= 80, step
-    per_thread = {
-        name: n for name, n in step.items() if not name.startswith(("U", "HGMMA", "WARPGROUP", "SYNCS", "NOP"))
-    }
-    assert sum(per_thread.values()) <= 20, "descriptors are computed by the uniform unit"
+    assert per_thread(step) <= 20, "descriptors are computed by the uniform unit"
     most = EPILOGUES_EXECUTED.get((variant.epilogue, variant.outputs, product.tile["PING_PONG"]))
     if most:
         tile = code.turn("HGMMA", ("STSM", "UTMASTG", "LDSM"), around=1)
@@ -218,6 +223,13 @@ def test_only_clusters_that_meet_have_fences(product, compiler):
     code = product.built_by(compiler).code
     meetings = 2 if product.variant.cluster > 1 else 0
     assert [code.counts[name] for name in ("UCGABAR_WAIT", *FENCES)] == [meetings] * 3
+
+
+@each("gemm_wgmma")
+def test_registers_are_shared_out(product, compiler):
+    built = product.built_by(compiler)
+    assert built.registers == 168, "of 384 threads, as setmaxnreg finds them"
+    check_registers_are_shared_out(built.code, 40, 232)
 
 
 EARLY = {  # sums that are used while products are under way
@@ -238,7 +250,7 @@ def test_remarks_on_wgmma_are_noticed(compiler, remark):
 @by_both
 def test_every_width_of_wgmma(compiler):
     """In bf16, in tf32 and with A from registers."""
-    text = (cpu.Path(__file__).parent / "probe_widths.cu").read_text()
+    text = (cpu.PROBES / "probe_widths.cu").read_text()
     built = build("gemm_wgmma.cu", "90a", {}, compiler, lambda _: text)
     check_resources(built.said)
     for columns in range(8, 257, 8):
@@ -255,7 +267,7 @@ def test_sum_of_parts(arch):
 @pytest.mark.parametrize(("name", "arch"), OTHERS)
 def test_others(name, arch):
     """fp32 on the oldest GPU that it is for, and bf16 on the newest."""
-    has_elements = "Element" in (cpu.KERNELS / f"{name}.cu").read_text()
+    has_elements = "Element" in text_of(f"{name}.cu")
     check_resources(build(f"{name}.cu", arch, {"ELEMENT_BF16": int(arch == "90a")} if has_elements else {}).said)
 
 
@@ -276,7 +288,7 @@ def test_masks_of_attention_stay_in_registers(arch):
 
 @pytest.mark.parametrize("name", ladder.RUNGS)
 def test_rungs(name):
-    check_resources(build(f"ladder/{name}.cu", ladder.ARCH.get(name, "75"), {}).said)
+    check_resources(build(f"{name}.cu", ladder.ARCH.get(name, "75"), {}).said)
 
 
 # One turn of the main loop: what multiplies, and what brings the tiles.
@@ -290,7 +302,7 @@ TURNS = {
 @pytest.mark.parametrize("name", TURNS)
 def test_rungs_bring_tiles_without_a_loop(name, compiler):
     core, fetch, wanted = TURNS[name]
-    built = build(f"ladder/{name}.cu", ladder.ARCH.get(name, "80"), {}, compiler)
+    built = build(f"{name}.cu", ladder.ARCH.get(name, "80"), {}, compiler)
     turn = built.code.turn(core, fetch)
     assert {name: sum(n for full, n in turn.items() if full.startswith(name)) for name in wanted} == wanted
     assert built.registers <= 128, "two blocks of 256 threads share 64 K registers"
@@ -299,7 +311,7 @@ def test_rungs_bring_tiles_without_a_loop(name, compiler):
 @pytest.mark.parametrize("name", [name for name, rung in ladder.RUNGS.items() if rung.number in CODE])
 def test_predictions_know_the_code_of_rungs(name):
     rung = ladder.RUNGS[name]
-    built, core = build(f"ladder/{name}.cu", "90a", {}), "FFMA" if rung.inputs == "fp32" else "HMMA"
+    built, core = build(f"{name}.cu", "90a", {}), "FFMA" if rung.inputs == "fp32" else "HMMA"
     turn = built.code.turn(core, "LDG.E.128" if rung.number > 5 else "LDG")
     assert built.registers == pytest.approx(CODE[rung.number].registers, rel=0.1)
     assert sum(turn.values()) == pytest.approx(CODE[rung.number].instructions, rel=0.1)
@@ -308,7 +320,20 @@ def test_predictions_know_the_code_of_rungs(name):
 @by_both
 @pytest.mark.parametrize("name", [name for name, rung in ladder.RUNGS.items() if rung.barriers])
 def test_rungs_have_no_fences(name, compiler):
-    code = build(f"ladder/{name}.cu", "90a", {}, compiler).code
+    code = build(f"{name}.cu", "90a", {}, compiler).code
     assert code.count("HGMMA") == (8 if name == "gemm_18_ping_pong" else 4), "of 64 rows each"
     of_cluster_barriers = 2 if ladder.RUNGS[name].cluster > 1 else 0
     assert [code.counts[fence] for fence in FENCES] == [of_cluster_barriers] * 2
+    if ladder.RUNGS[name].number >= 13:
+        check_registers_are_shared_out(code, 40, 232)
+
+
+def test_launch_bounds_say_the_registers_at_entry():
+    """Without the least number of blocks, some versions of ptxas ignore setmaxnreg (C7508)."""
+    found = []
+    for path in sorted(cpu.KERNELS.rglob("*.cu")):
+        text = path.read_text()
+        if "registers_take<" in cpu.with_headers(text):
+            found += re.findall(r"__launch_bounds__\(([^)]*)\)", text)
+    assert len(found) >= 12
+    assert all(bounds.endswith(", 1") for bounds in found), found

@@ -15,7 +15,6 @@ from mpitrain.ops.window import Window
 from tests.kernels import cpu
 from tests.kernels.arrays import f32, i32, i64, launch
 
-HERE = cpu.Path(__file__).parent
 POWERS = [2**i for i in range(31)]
 DIVISORS = sorted({*range(1, 130), *(n + by for n in POWERS[2:] for by in (-1, 0, 1)), MOST - 1, MOST, 641, 6_700_417})
 
@@ -47,7 +46,7 @@ def test_other_divisors_are_refused(divisor):
 @cpu.needs_gxx
 def test_kernels_divide():
     """Quotients and remainders are those of integers, at both sides of every step that is near an edge."""
-    probes, rng = cpu.build("probes.cu", folder=HERE), np.random.default_rng(1)
+    probes, rng = cpu.build("probes.cu", folder=cpu.PROBES), np.random.default_rng(1)
     for divisor in DIVISORS + drawn(1, 100):
         last = MOST // divisor * divisor
         steps = [0, divisor, last, last - divisor, int(rng.integers(0, MOST // divisor + 1)) * divisor]

@@ -15,7 +15,7 @@ from mpitrain.kernels.lab.report import report_of
 from mpitrain.kernels.lab.run import run_all
 from mpitrain.kernels.lab.sentences import percent
 from mpitrain.kernels.lab.source import Source
-from mpitrain.kernels.lab.tasks import find_task
+from mpitrain.kernels.lab.tasks import find_task, tasks_named_by
 from tests.gpu.device import ShimDevice
 from tests.kernels import cpu, tools
 from tests.kernels.machine_code import build
@@ -270,6 +270,44 @@ def test_a_loop_that_does_not_end(tmp_path):
     assert the_fault(report, "stopped").accesses[0][1] == line_of(report, "j *= 1")
 
 
+def test_a_launch_that_is_too_large(tmp_path):
+    """A loop that does not end is not to blame."""
+    report = planted(tmp_path, "add", ("ceil(n / 256)", "1000000000"), seconds=1)
+    fault = the_fault(report, "stopped")
+    assert "its time is over" in fault.title
+    assert "256,000,000,000 threads" in fault.advice
+    assert all(0 < line <= len(report.source.lines) for _, line, _ in fault.accesses)
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks"),
+    [
+        ("transpose_padded", ["transpose"]),  # though there is an add in it
+        ("vectorAdd", ["add"]),
+        ("rowSums", ["row_sum"]),
+        ("sgemm", ["product"]),
+        ("matrixMul", ["product"]),
+        ("sum_product", ["row_sum", "product"]),
+        ("scale", []),
+    ],
+)
+def test_the_task_that_a_name_tells(name, tasks):
+    assert [task.name for task in tasks_named_by(name)] == tasks
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "const float* __restrict__ a, const float *__restrict b, float* __restrict__ out, int n",
+        "float const* a, float const *b, float *out, const int n",
+    ],
+)
+def test_ways_to_write_parameters(tmp_path, parameters):
+    (tmp_path / "mine.cu").write_text(f"__global__ void add({parameters}) {{}}\n")
+    _, entry = find_task(Source(tmp_path / "mine.cu"))
+    assert [name for _, name in entry.parameters] == ["a", "b", "out", "n"]
+
+
 def test_other_ends(tmp_path):
     report = planted(tmp_path, "add", ("a[i] + b[i]", "a[i / (n - n)] + b[i]"))
     assert "division by zero" in the_fault(report, "stopped").title
@@ -354,6 +392,7 @@ KERNEL = 'extern "C" __global__ void add(const float* a, const float* b, float* 
         ("int x;\n", "has no kernel: a function __global__ void name"),
         (KERNEL + "  out[0] = a[0]\n}\n", "mine.cu:2:16: error: expected ‘;’"),
         (KERNEL.replace("add", "foo") + "}\n", "foo (line 1) tells none"),
+        (KERNEL.replace("add", "sum_product") + "}\n", "sum_product tells more than one task: row_sum, product"),
         (KERNEL.replace("int n", "long n") + "}\n", "must be add(const float* a, const float* b, float* out, int n)"),
         (KERNEL + "}\nint main() { add<<<1, 1>>>(0, 0, 0, 1); }\n", "line 3 launches a kernel"),
         ("// Launch: grid ceil(n / SIZE), block 256\n" + KERNEL + "}\n", "'SIZE' is no size and no constant"),

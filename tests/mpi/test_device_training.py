@@ -403,7 +403,15 @@ def test_auto_takes_nccl_where_each_rank_has_a_gpu(world, alone, data, nccl, mon
         found.append(run(world, config, ShimDevice(), names, offers_nccl=True)[0])
         return names
 
+    seen, make = [], ShimDevice.make_group
+
+    def watched(self, *args):
+        seen.extend(entry.text for entry in world.ledger.mine.entries())
+        return make(self, *args)
+
+    monkeypatch.setattr(ShimDevice, "make_group", watched)
     assert algorithms() == {"nccl"}
+    assert any("start of nccl" in text for text in seen), "nobody could say who is late"
     monkeypatch.setattr(ShimDevice, "identity", "the same")
     assert "nccl" not in algorithms()
     assert not any("NCCL" in note for note in world.notes)
@@ -418,6 +426,16 @@ def test_auto_takes_nccl_where_each_rank_has_a_gpu(world, alone, data, nccl, mon
     for losses in found:
         np.testing.assert_allclose(losses, found[0], rtol=2e-5)
     np.testing.assert_allclose(found[0], run(alone, config, CPU)[0], rtol=2e-5)
+
+
+@pytest.mark.parametrize(("codec", "by"), [("powersgd", "nccl"), ("int8", "all_to_all/pairwise and all_gather/bruck")])
+def test_auto_takes_nccl_for_messages_that_are_sums(world, data, nccl, codec, by):
+    if world.size != 2:
+        pytest.skip("one rank sends nothing, and more ranks add nothing")
+    config, names = config_of(data, parallel=Parallel(compress=codec)), set()
+    found = run(world, config, ShimDevice(), names, offers_nccl=True)
+    assert names == {f"{by} of {codec}"}
+    np.testing.assert_allclose(found[0], run(world, config, ShimDevice())[0], rtol=1e-4)
 
 
 def test_nccl_without_gpus_or_with_too_few_is_said(world, data, nccl, monkeypatch):

@@ -9,7 +9,7 @@ from mpitrain.config import Config, Data, Model, Run
 from mpitrain.errors import AgreedError, UserError
 from mpitrain.training.build import make_loop
 from mpitrain.training.display.progress_log import Silent
-from mpitrain.training.hooks import Hook, HookError, StepInfo
+from mpitrain.training.hooks import Hook, HookError, Hooks, StepInfo
 from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi
@@ -186,3 +186,19 @@ def test_a_hook_that_fails_is_named(world, error, kind, text):
 def test_hooks_change_no_bits(world):
     weights = [train(world, *hooks).setup.arena.values.copy() for hooks in ((), (Facts(), Log()))]
     np.testing.assert_array_equal(*weights)
+
+
+def test_all_ranks_know_of_a_hook_on_the_first_that_looks_at_gradients(world):
+    """Or one rank would update its weights in another way than the others."""
+
+    class OnFirst(Hook):
+        ranks = "first"
+
+        def gradients_ready(self, info):
+            return None
+
+    class Guard(OnFirst):
+        decides = False
+
+    assert Hooks([OnFirst()], world.rank).decide()
+    assert not Hooks([Guard(), Hook()], world.rank).decide()

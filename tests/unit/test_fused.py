@@ -101,7 +101,7 @@ def test_a_chain_ends_where_something_else_is_between():
     dropped = Sequential(Linear(2, 3), ReLU(), Dropout(0.5), Linear(3, 2), ReLU())
     assert plan(dropped) == [("0+1", "Linear+ReLU"), ("2", "Dropout"), ("3+4", "Linear+ReLU")]
     assert plan(Sequential(Linear(2, 3), Linear(3, 2))) == [("0", "Linear"), ("1", "Linear")]
-    assert plan(Sequential(Conv2d(1, 1, 1), ReLU())) == [("0", "Conv2d"), ("1", "ReLU")]
+    assert plan(Sequential(Conv2d(1, 1, 1), GELU())) == [("0", "Conv2d"), ("1", "GELU")]
     chain = Sequential(Linear(2, 3), GELU(), Linear(3, 2))
     assert plan(chain) == [("0+1", "Linear+GELU"), ("2", "Linear")]
     links = [layer for _, layer in chain.running()]

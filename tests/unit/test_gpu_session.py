@@ -1,12 +1,12 @@
-"""The session of tests on a GPU (tests/gpu/session.py), with tests that fail, hang and die in place of those."""
+"""The session of tests on a GPU (tests/gpu/session/main.py), with tests that fail, hang and die in place of those."""
 
 import json
 
 import pytest
 
-from tests.gpu import session
-from tests.gpu.session import Session, Stage, parse
-from tests.gpu.session_results import Results
+from tests.gpu.session import main as session
+from tests.gpu.session.main import Session, Stage, parse
+from tests.gpu.session.results import Results
 
 TESTS = """
 import os, time

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,9 @@ from mpitrain.errors import UserError
 from mpitrain.kernels import SOURCES, Kernel, nvrtc
 from mpitrain.kernels.build import build, cached
 from mpitrain.kernels.catalogue import ladder, others, products, purpose
-from mpitrain.kernels.kernel import kernel, text_with_headers
+from mpitrain.kernels.kernel import INCLUDE, kernel, path_of, text_of, text_with_headers
 
-NAIVE = Kernel("ladder/gemm_01_naive.cu", "gemm_01_naive")
+NAIVE = Kernel("gemm_01_naive.cu", "gemm_01_naive")
 
 
 def has_compiler():
@@ -48,12 +49,32 @@ def sources(tmp_path, monkeypatch):
 
 def test_headers_of_headers_count():
     names = text_with_headers("gemm_mma.cu")
-    assert {"gemm_mma.cu", "common/epilogue.cuh", "common/gemm.cuh", "common/shared.cuh"} <= set(names)
+    assert {"products/gemm_mma.cu", "products/epilogue.cuh", "products/gemm.cuh", "common/ptx/shared.cuh"} <= set(names)
+
+
+@pytest.mark.parametrize("kind", ["cu", "cuh"])
+def test_names_are_unique(kind):
+    """A kernel is found by its name alone, and a header is spoken of by it."""
+    names = [path.name for path in SOURCES.rglob(f"*.{kind}")]
+    assert len(names) == len(set(names)) > 40
+
+
+def test_a_file_is_found_by_its_name():
+    assert path_of("gemm_mma.cu") == Path("products/gemm_mma.cu")
+    assert path_of("/elsewhere/mine.cu") == Path("/elsewhere/mine.cu")
+    with pytest.raises(FileNotFoundError, match=r"no folder of \S+ has a file none.cu"):
+        path_of("none.cu")
+
+
+def test_includes_give_the_path_from_the_top():
+    paths = [path for kind in ("cu", "cuh") for path in SOURCES.rglob(f"*.{kind}")]
+    included = {name for path in paths for name in INCLUDE.findall(path.read_text())}
+    assert [name for name in sorted(included) if not (SOURCES / name).is_file()] == []
 
 
 def test_catalogue_names_what_is_there():
     for each in [*products(), *others(), *ladder()]:
-        assert f"{each.name}(" in text_with_headers(each.file)[each.file]
+        assert f"{each.name}(" in text_of(each.file)
         assert len(purpose(each.file)) > 20
     assert len(set(products())) == len(products())
 
@@ -174,7 +195,7 @@ def test_build_prints_remarks_on_wgmma(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("mpitrain.kernels.catalogue.products", lambda: [product])
     monkeypatch.setattr("mpitrain.kernels.catalogue.others", lambda: [])
     assert "warning" not in run(capsys, "build", "--arch", "sm_90a")[1]
-    header = folder / "common" / "ring.cuh"
+    header = folder / "products" / "ring.cuh"
     right = header.read_text()
     header.write_text(right.replace("  wgmma_wait(sums);\n", ""))
     assert header.read_text() != right

@@ -93,6 +93,24 @@ CASES = {
         IMAGES,
         lambda: Sequential(Conv2d(4, 5, 3), BatchNorm2d(5), ReLU(), Conv2d(5, 3, 1), BatchNorm2d(3)),
     ),
+    "convolutions and relus": (
+        IMAGES,
+        lambda: Sequential(Conv2d(4, 5, 3, padding=1), ReLU(), Conv2d(5, 6, 1), ReLU(), Conv2d(6, 3, 3, bias=False)),
+    ),
+    "residual of convolutions": (
+        IMAGES,
+        lambda: Residual(
+            Sequential(Conv2d(4, 5, 1), ReLU(), Conv2d(5, 4, 1)), Sequential(Conv2d(4, 4, 1), Tanh()), ReLU()
+        ),
+    ),
+    "residual of norms": (
+        IMAGES,
+        lambda: Residual(
+            Sequential(Conv2d(4, 5, 1), BatchNorm2d(5), ReLU(), Conv2d(5, 4, 1), BatchNorm2d(4)),
+            Sequential(Conv2d(4, 4, 1), BatchNorm2d(4)),
+            ReLU(),
+        ),
+    ),
     "layer norm": (TOKENS, lambda: Sequential(Linear(6, 6), LayerNorm(6), Linear(6, 6), LayerNorm(6))),
     "embedding": ("ids", lambda: Sequential(Embedding(11, 6), Linear(6, 3))),
     "attention": (TOKENS, lambda: MultiHeadAttention(6, 3)),
@@ -213,9 +231,10 @@ def test_gradients_can_always_be_put_off(name):
     [
         ("linear", {"weight", "bias"}),
         ("convolution", {"weight", "bias"}),
-        ("depthwise", {"0.weight", "0.bias", "2.weight", "2.bias"}),
+        ("depthwise", {"0.weight", "2.weight", "2.bias"}),
         ("embedding", {"0.weight", "1.weight", "1.bias"}),
         ("attention", {"qkv.weight", "qkv.bias", "out.weight", "out.bias"}),
+        ("convolutions and relus", {"0.weight", "2.weight", "4.weight"}),
         ("chain", {"0.weight", "2.weight", "4.weight", "4.bias"}),  # biases below are sums in the pass that writes dx
         ("layer norm", {"0.weight", "0.bias", "2.weight", "2.bias"}),
         ("batch norm", {"0.weight", "0.bias", "3.weight", "3.bias"}),

@@ -102,8 +102,8 @@ def test_a_driver_that_loads_nothing_is_named_with_both_versions(wheels, monkeyp
     with pytest.raises(UserError) as raised:
         launch.launch(Picky([]), kernel("gemm_sum.cu"), PLAN, ())
     assert str(raised.value) == (
-        "the driver, which knows CUDA 12.2, does not load kernels/gemm_sum.cu for sm_90a. NVRTC 12.0 built it: "
-        "CUDA_ERROR_INVALID_IMAGE: device kernel image is invalid; pip install 'mpitrain[cuda12]', or set "
+        "the driver, which knows CUDA 12.2, does not load kernels/products/gemm_sum.cu for sm_90a. NVRTC 12.0 "
+        "built it: CUDA_ERROR_INVALID_IMAGE: device kernel image is invalid; pip install 'mpitrain[cuda12]', or set "
         "MPITRAIN_NVRTC to another libnvrtc.so"
     )
 

@@ -36,4 +36,4 @@ def test_a_wrong_path_is_found(kernels, monkeypatch):
 
 def test_the_names_of_the_tests():
     assert oracle_test("cpu") == "tests/unit/test_op_paths.py::test_cpu_path"
-    assert oracle_test("cuda") == "tests/gpu/test_op_paths.py::test_cuda_path"
+    assert oracle_test("cuda") == "tests/gpu/ops/test_op_paths.py::test_cuda_path"

@@ -210,3 +210,25 @@ def test_rules_that_change_all_rows():
         assert not made.updates_rows
     with pytest.raises(UserError, match="lazy=true leaves most rows"):
         Adam(arena, lazy=True, weight_decay=0.1)
+
+
+def test_a_rule_of_ones_own_has_no_numbers_and_no_copy():
+    """A device would go on with the numbers, and products with the copy, of the rule of the base."""
+
+    class Options(AdamW):
+        default_lr = 0.5
+
+    class Update(SGD):
+        def update(self, block, lr, scale):
+            block.w -= lr * np.sign(block.grad)
+
+    class Adapt(AdamW):
+        def adapt(self, block, lr, scale, *, decay=0.0, shrink=0.0):
+            block.w -= lr * np.sign(block.grad)
+
+    class Writes(Update):
+        writes_copy = True
+
+    made = [kind(Arena([])) for kind in (SGD, Adam, AdamW, LARS, Adagrad, Options, Update, Adapt, Writes)]
+    assert [one.is_queued for one in made] == [True] * 6 + [False] * 3
+    assert [one.keeps_copy for one in made] == [True] * 6 + [False] * 2 + [True]

@@ -182,7 +182,7 @@ def test_memory_of_stages_is_what_they_take(name, how, order, late):
         weights, received = 3 * 4 * cut.parameters[stage], 3 * x.nbytes * (stage > 0)
         found = cut.num_bytes[stage] - weights - received
         assert found <= taken
-        assert found == taken or (how == "blocks" and found > 0.88 * taken), f"stage {stage}"
+        assert found == taken or (how == "blocks" and found > 0.85 * taken), f"stage {stage}"
         x = model.forward(x, Context()).copy()
 
 

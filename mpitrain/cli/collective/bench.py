@@ -68,7 +68,7 @@ def run(options: BenchOptions, world: "World") -> int:
             check_writable(options.plot)
     progress = Progress("collective bench", speaks=world.rank == 0)
     if options.compare_tuned:
-        return compare(options, sizes, progress, world)
+        return compare(options.algorithms, sizes, options.json, progress, world)
     if options.predict:
         rows, predictions = bench_with_predictions(world, options.algorithms, sizes, stages=progress)
     else:

@@ -1,5 +1,6 @@
 """Choices of ``auto`` with and without a tuned file, against the fastest (``collective bench --compare-tuned``)."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...json_text import to_json
@@ -11,20 +12,21 @@ if TYPE_CHECKING:
     from ...comm.measure.compare import Compared
     from ...comm.world import World
     from ..progress import Progress
-    from .bench import BenchOptions
 
 
-def compare(options: "BenchOptions", sizes: tuple[int, ...], progress: "Progress", world: "World") -> int:
-    """Measure with all ranks; rank 0 prints and writes."""
+def compare(
+    algorithms: tuple[str, ...], sizes: tuple[int, ...], json: Path | None, progress: "Progress", world: "World"
+) -> int:
+    """Measure with all ranks; rank 0 prints, and writes the rows to ``json``."""
     from ...comm.measure.compare import compare_tuned
 
-    rows = compare_tuned(world, (*ALWAYS, *options.algorithms), sizes, stages=progress)
+    rows = compare_tuned(world, (*ALWAYS, *algorithms), sizes, stages=progress)
     progress.end()
     with world.together():
         if world.rank == 0:
             _print(rows, world)
-            if options.json:
-                write(options.json, to_json([vars(row) for row in rows], indent=1) + "\n")
+            if json:
+                write(json, to_json([vars(row) for row in rows], indent=1) + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Comparison of the convolutions on a GPU with float64 NumPy."""
+"""Comparison of the convolutions on a GPU with float64 NumPy, on images of the type that training has."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -41,6 +41,7 @@ CASES = (
     Case((2, 10, 13, 18), Window((2, 4), (3, 4), (2, 3), (3, 2)), 3, 9),
     Case((2, 8, 8, 32), Window((3, 3), (1, 1), (1, 1)), 2, 48),
     Case((40, 7, 7, 16), Window((3, 3), (1, 1), (1, 1)), 1, 16),
+    Case((2, 9, 10, 24), Window((3, 3), (1, 1), (1, 1)), 24, 24),
 )
 
 
@@ -63,11 +64,12 @@ def _check(device: Any, case: Case, tolerance: float, seed: int) -> Iterator[Res
         "dx": case.images,
         "dw": (*window.kernel, channels // case.groups, case.num_outputs),
     }
-    x, w, dy = (rng.standard_normal(shapes[name], np.float32) for name in ("dx", "dw", "forward"))
+    types = {"forward": device.activation_dtype, "dx": device.activation_dtype, "dw": np.float32}
+    x, w, dy = (rng.standard_normal(shapes[name], np.float32).astype(types[name]) for name in ("dx", "dw", "forward"))
     on = [device.from_host(array) for array in (x, w, dy)]
     wide = [array.astype(np.float64) for array in (x, w, dy)]
     for kind, shape in shapes.items():
-        mine, exact, scale = device.empty(shape), np.empty(shape), np.empty(shape)
+        mine, exact, scale = device.empty(shape, types[kind]), np.empty(shape), np.empty(shape)
         _run(kind, False, on, mine, plan)
         _run(kind, True, wide, exact, plan)
         _run(kind, True, [np.abs(array) for array in wide], scale, plan)

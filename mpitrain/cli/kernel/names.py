@@ -60,7 +60,7 @@ def show_ops() -> int:
 
 def oracle_test(path: str) -> str:
     """Return the test that compares all ops of a path with their NumPy functions (``tests/op_cases.py``)."""
-    return f"tests/{'unit' if path == 'cpu' else 'gpu'}/test_op_paths.py::test_{path}_path"
+    return f"tests/{'unit' if path == 'cpu' else 'gpu/ops'}/test_op_paths.py::test_{path}_path"
 
 
 def _cell(name: str, path: str, there: bool) -> str:
@@ -90,6 +90,7 @@ def show_cuda(console: "PlainConsole") -> None:
     """Print a row for each CUDA source."""
     from ...kernels.build import folder
     from ...kernels.catalogue import ladder, others, products, purpose
+    from ...kernels.kernel import path_of
     from ...training.display.text_table import Column, print_table
 
     built = sorted(folder().glob("*.cubin"))
@@ -97,10 +98,10 @@ def show_cuda(console: "PlainConsole") -> None:
     variants = [k.file for k in products()]
     rows = []
     for file in files:
-        name = file.removesuffix(".cu").split("/")[-1]
+        name = file.removesuffix(".cu")
         archs = sorted({p.name.removeprefix(f"{name}-").split("-")[0] for p in built if p.name.startswith(f"{name}-")})
         count = f" ({variants.count(file)})" if variants.count(file) > 1 else ""
-        rows.append((file + count, ", ".join(archs) or "-", purpose(file)))
+        rows.append((f"{path_of(file)}{count}", ", ".join(archs) or "-", purpose(file)))
     print_table(console, [Column("CUDA source", "word"), Column("built for", "word"), Column("purpose", "text")], rows)
     console.print()
     console.say(f"sources and headers: kernels/; built files: {folder()}")

@@ -111,7 +111,13 @@ def make_group(comm: Any, device: Any, everyone: Any = None) -> NcclGroup:
     everyone = comm if everyone is None else everyone
     made = _agree(everyone, device.make_group_id if comm.rank == 0 else lambda: None)
     unique_id = comm.bcast(made)
-    group: NcclGroup = _agree(everyone, lambda: device.make_group(unique_id, comm.size, comm.rank))
+
+    def start() -> NcclGroup:
+        with comm.noted("start of NCCL"):  # it waits for all ranks, and for ever where they do not reach each other
+            made: NcclGroup = device.make_group(unique_id, comm.size, comm.rank)
+            return made
+
+    group: NcclGroup = _agree(everyone, start)
     return group
 
 

@@ -7,16 +7,12 @@ from functools import cached_property
 from pathlib import Path
 
 from ...errors import UserError
+from ..kernel import ENTRY
 from ..plan import Launch, Three
 from .arithmetic import Sizes
 
 COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.S)
 HIDDEN = re.compile(r"^[ \t]*#[ \t]*ifndef[ \t]+CUDA_ON_CPU\b.*?(?=^[ \t]*#[ \t]*(?:else|endif))", re.S | re.M)
-ATTRIBUTES = r"(?:__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)\s*)?"
-KERNEL = re.compile(
-    rf"(template\s*<[^>]*>\s*)?__global__\s+{ATTRIBUTES}(?:static\s+)?void\s+{ATTRIBUTES}(\w+)\s*\(([^)]*)\)\s*\{{",
-    re.S,
-)
 CONSTANTS = (
     re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(\S[^\n]*?)[ \t]*$", re.M),
     re.compile(r"\bconst(?:expr)?\s+(?:static\s+)?(?:int|unsigned|size_t|long)\s+(\w+)\s*=\s*([^;,]+);"),
@@ -73,7 +69,7 @@ class Source:
                 f"{path}, line {line} launches a kernel (<<<...>>>), which the lab does itself: leave main out, or put "
                 "it between #ifndef CUDA_ON_CPU and #endif"
             )
-        self.entries = [self._entry(match) for match in KERNEL.finditer(self._code)]
+        self.entries = [self._entry(match) for match in ENTRY.finditer(self._code)]
         if not self.entries:
             raise UserError(f"{path} has no kernel: a function __global__ void name(...) {{ ... }}")
 
@@ -169,14 +165,16 @@ class Source:
 
     def _entry(self, match: re.Match[str]) -> Entry:
         parameters = []
-        for part in match[3].split(","):
-            text = " ".join(part.replace("__restrict__", " ").replace("*", " * ").split())
+        for part in match["parameters"].split(","):
+            text = " ".join(re.sub(r"\b__restrict(__)?\b", " ", part).replace("*", " * ").split())
             kind, _, name = text.rpartition(" ")
             parameters.append((kind.replace(" *", "*"), name))
-        line = self._line_at(match.start(2))
-        if match[1]:
-            raise UserError(f"{self.path}, line {line}: {match[2]} is a template; the lab runs kernels that are none")
-        return Entry(match[2], tuple(parameters), line)
+        line = self._line_at(match.start("name"))
+        if match["template"]:
+            raise UserError(
+                f"{self.path}, line {line}: {match['name']} is a template; the lab runs kernels that are none"
+            )
+        return Entry(match["name"], tuple(parameters), line)
 
     def _line_at(self, offset: int) -> int:
         return self.text.count("\n", 0, offset) + 1

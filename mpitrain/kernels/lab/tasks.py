@@ -3,6 +3,7 @@
 A file of a student so needs nothing that nvcc would not read.
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ COALESCED = Goal("global sectors", 1.0, "no uncoalesced access to global memory"
 NO_CONFLICTS = Goal("shared transactions", 1.0, "no bank conflicts", TURNS)
 PRODUCT = Task(
     name="product",
-    words=("product", "gemm", "matmul"),
+    words=("product", "gemm", "matmul", "matrixmul"),
     formula="out = a b; a (m, k), b (k, n), out (m, n)",
     inputs={"a": ("m", "k"), "b": ("k", "n")},
     outputs={"out": ("m", "n")},
@@ -135,18 +136,33 @@ def find_task(source: Source, kernel: str = "", task: str = "") -> tuple[Task, E
     if task:
         found = [(named_task(task), entry) for entry in entries]
     else:
-        found = [(t, entry) for entry in entries for t in TASKS.values() if any(word in entry.name for word in t.words)]
+        found = [(t, entry) for entry in entries for t in tasks_named_by(entry.name)]
     if not found:
         words = ", ".join(f"{task.words[0]!r} ({task.formula})" for task in TASKS.values())
         raise UserError(
             f"{source.path}: the lab knows a kernel's task by its name, and {entries[0].name} (line {entries[0].line}) "
             f"tells none; a name has one of these words: {words}"
         )
+    names = list(dict.fromkeys(entry.name for _, entry in found))
+    if len(names) > 1:
+        raise UserError(f"{source.path} has more than one kernel for the lab: {', '.join(names)}; say --kernel NAME")
     if len(found) > 1:
-        names = ", ".join(entry.name for _, entry in found)
-        raise UserError(f"{source.path} has more than one kernel for the lab: {names}; say --kernel NAME")
+        tasks = ", ".join(t.name for t, _ in found)
+        raise UserError(f"{source.path}: {names[0]} tells more than one task: {tasks}; say --task NAME")
     _check_parameters(source, *found[0])
     return found[0]
+
+
+def tasks_named_by(name: str) -> list[Task]:
+    """Return the tasks that the name of a kernel tells: by a word of it, else by letters within one.
+
+    >>> [task.name for name in ("transpose_padded", "vectorAdd", "rowsums") for task in tasks_named_by(name)]
+    ['transpose', 'add', 'row_sum']
+    """
+    words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+    letters = name.lower().replace("_", "")
+    told = [task for task in TASKS.values() if not words.isdisjoint(task.words)]
+    return told or [task for task in TASKS.values() if any(word in letters for word in task.words)]
 
 
 def _check_parameters(source: Source, task: Task, entry: Entry) -> None:
@@ -159,9 +175,9 @@ def _check_parameters(source: Source, task: Task, entry: Entry) -> None:
 
 def goals_of(task: Task, entry: Entry) -> tuple[Goal, ...]:
     """Return the goals of the exercise whose kernel has this name; none for another kernel."""
-    return next((goals for word, goals in task.goals.items() if word in entry.name), ())
+    return next((goals for word, goals in task.goals.items() if word in entry.name.lower()), ())
 
 
 def _plain(kind: str) -> str:
     """Return a type without what makes no difference for a launch."""
-    return " ".join(kind.replace("const", "").split())
+    return " ".join(kind.replace("const", " ").split()).replace(" *", "*")

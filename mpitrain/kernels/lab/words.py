@@ -1,5 +1,6 @@
 """Faults in words: who touches what, in which lines of the file, and how it is mended."""
 
+import math
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from .records import KINDS, WAYS
 from .source import Entry, Source
 from .symbols import Symbol
 from .task import Task
+
+MOST_THREADS = 1 << 22  # of a launch, beyond which the time limit is reached without a loop that does not end
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,9 @@ class Names:
         return f"{text} of block {place(access['block'], self.run['grid'])}" if with_block else text
 
     def at(self, access: Mapping[str, Any]) -> tuple[int, str]:
-        """Return the number of an access's line, and the line."""
+        """Return the number of an access's line, and the line; 0 for one that is not the student's."""
         number = self.lines.get(access["instruction"], 0)
+        number = number if number <= len(self.source.lines) else 0
         return number, self.source.line(number)
 
 
@@ -166,6 +170,9 @@ def stop_words(stopped: Mapping[str, Any], names: Names, arrays: Mapping[str, tu
     number, accesses = stopped["stopped"], [(f"{names.thread(stopped)} is", line, text)] if line else []
     if number in (signal.SIGALRM, signal.SIGPROF):
         title, advice = "the kernel does not end: its time is over", "Does the loop there end, for every thread?"
+        threads = math.prod(names.run["grid"]) * math.prod(names.run["block"])
+        if threads > MOST_THREADS:
+            advice = f"The launch has {threads:,} threads, which run one after another here: take a smaller grid."
     elif number == signal.SIGFPE:
         title, advice = "a division by zero ends the kernel", "Look at what the divisor is for these sizes."
     elif number == signal.SIGABRT:

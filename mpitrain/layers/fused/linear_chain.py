@@ -89,11 +89,3 @@ class LinearLink(Fused):
             linear_dx_gelu(dy, w, ctx[self][1], dx, db, self._gelu)
         else:
             linear_dx_relu(dy, w, x, dx, db)
-
-
-def make_chain(pairs: list[tuple[Linear, ReLU | GELU | None]]) -> list[LinearLink]:
-    """Return the links of neighbors (Linear, activation); only the last may have no activation."""
-    links: list[LinearLink] = []
-    for i, (layer, activation) in enumerate(pairs):
-        links.append(LinearLink(layer, activation, links[-1] if links else None, top=i == len(pairs) - 1))
-    return links

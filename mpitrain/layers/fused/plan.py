@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from ..activations import GELU, ReLU
+from ..activations import ReLU
 from ..base import Layer
 from ..batchnorm2d import BatchNorm2d
 from ..conv2d import Conv2d
-from ..linear import Linear
 from ..pool import MaxPool2d
-from .linear_chain import make_chain
+from .chain import chain_of, make_chain
 from .with_moments import WithMoments
 from .with_relu import WithReLU
 
@@ -18,7 +17,7 @@ PAIRS: dict[tuple[type, type], Callable[..., Layer]] = {
     (BatchNorm2d, ReLU): WithReLU,
     (MaxPool2d, ReLU): WithReLU,
 }
-"""The fused layers of two neighbors. Chains of Linear, ReLU and GELU have links instead (``linear_chain``)."""
+"""The fused layers of two neighbors. Linear layers and convolutions with their activations are links of chains."""
 
 
 class Step(NamedTuple):
@@ -90,33 +89,17 @@ def _fused(row: Row) -> list[Step]:
     make = PAIRS.get((type(here[0]), type(here[-1])))
     if make is not None:
         return [Step(_pair(row), here[0], make(*here))]
-    pairs = _chain(row)
-    if not pairs or pairs[0][1] is None:
-        return []
+    pairs = chain_of([layer for _, layer in row])
     steps = []
-    for i, (link, (linear, activation)) in enumerate(zip(make_chain(pairs), pairs, strict=True)):
+    for i, (link, (first, activation)) in enumerate(zip(make_chain(pairs), pairs, strict=True)):
         name = row[2 * i][0] if activation is None else _pair(row[2 * i :])
-        steps.append(Step(name, linear, link))
+        steps.append(Step(name, first, link))
     return steps
 
 
 def _pair(row: Row) -> str:
     """Return the name of the first two layers, "3+4" or "1.3+4"."""
     return f"{row[0][0]}+{row[1][0].rpartition('.')[2]}"
-
-
-def _chain(row: Row) -> list[tuple[Any, Any]]:
-    """Return the first pairs (Linear, activation); a pair without activation ends the chain."""
-    pairs: list[tuple[Any, Any]] = []
-    for i in range(0, len(row), 2):
-        if type(row[i][1]) is not Linear:
-            break
-        after = row[i + 1][1] if i + 1 < len(row) else None
-        is_fused = type(after) in (ReLU, GELU)
-        pairs.append((row[i][1], after if is_fused else None))
-        if not is_fused:
-            break
-    return pairs
 
 
 def _join(steps: Sequence[Step]) -> list[Step]:

@@ -1,4 +1,4 @@
-"""The record that all fused kernels of attention take by value: struct Attention of kernels/common/attention.cuh."""
+"""The record that all fused kernels of attention take by value: struct Attention of kernels/attention/attention.cuh."""
 
 from typing import Any, NamedTuple
 

@@ -17,7 +17,7 @@ from .. import batchnorm as ops
 from ..batchnorm import Moments, Norm
 from ..gradient import Gradient
 from ..workspace import Keep, workspace
-from .elements import ElementKernel, element_kernel, elements_fit
+from .elements import ElementKernel, element_kernel, elements_fit, fitting
 from .launch import piece_of, run, spread
 from .reduce import Parts, cut_rows
 
@@ -25,25 +25,31 @@ MOST_SLABS = 256  # whose moments statistics can merge: 8 for each lane of a war
 KEPT = 5  # vectors: mean, r, offset, scale, shift
 
 
-def _kernel(name: str) -> Kernel:
-    return kernel("batchnorm.cu", name=f"batchnorm_{name}")
+def _of_channels(name: str) -> Kernel:
+    return kernel("batchnorm_statistics.cu", name=f"batchnorm_{name}")
 
 
 def _of_elements(name: str) -> ElementKernel:
     return element_kernel("batchnorm.cu", name=f"batchnorm_{name}")
 
 
-MERGE_SLABS, STATISTICS, MERGE, PREPARE = map(_kernel, ("merge_slabs", "statistics", "merge", "prepare"))
-SLOPES_OF_SUMS, GRADIENTS, SLOPES = map(_kernel, ("slopes_of_sums", "gradients", "slopes"))
-MOMENTS, APPLY, EVALUATE, SUMS, DX = map(_of_elements, ("moments", "apply", "evaluate", "sums", "dx"))
+MOMENTS = element_kernel("batchnorm_moments.cu", name="batchnorm_moments")
+MERGE_SLABS = kernel("batchnorm_moments.cu", name="batchnorm_merge_slabs")
+STATISTICS, MERGE, PREPARE = map(_of_channels, ("statistics", "merge", "prepare"))
+SLOPES_OF_SUMS, GRADIENTS, SLOPES = map(_of_channels, ("slopes_of_sums", "gradients", "slopes"))
+APPLY, EVALUATE, SUMS, DX = map(_of_elements, ("apply", "evaluate", "sums", "dx"))
+APPLY_RESIDUAL, EVALUATE_RESIDUAL = map(_of_elements, ("apply_residual", "evaluate_residual"))
+SUMS_RESIDUAL = _of_elements("sums_residual")
 
 
 @ops.batchnorm_train.cuda
-def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep, moments: Moments | None = None) -> Any:
+def batchnorm_train(
+    x: Any, norm: Norm, y: Any, keep: Keep, moments: Moments | None = None, residual: Any = None
+) -> Any:
     """Return (the vectors for backward, pixels over all ranks)."""
     if not elements_fit(y):
         return False
-    x = _packed(x)
+    x, residual = fitting(x, y, "packed"), residual if residual is None else fitting(residual, y, "residual")
     channels = x.shape[-1]
     rows, kept = x.size // channels, keep("kept", (KEPT, channels), np.float32)
     of_parts, each = _moments(x) if moments is None else moments
@@ -58,7 +64,8 @@ def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep, moments: Moments | N
         run(device, MERGE, 32 * channels, (of_parts, total, kept, rows, channels, each))
         count = float(norm.sum_over_ranks(total)[0])
         run(device, PREPARE, 32 * channels, (total, *statistics, channels, *rates))
-    _write(APPLY, y, (x, kept, y, rows, channels, int(norm.relu)))
+    which, images = (APPLY, (x,)) if residual is None else (APPLY_RESIDUAL, (x, residual))
+    _write(which, y, (*images, kept, y, rows, channels, int(norm.relu)))
     return kept, count
 
 
@@ -90,29 +97,37 @@ def merged_slabs(slabs: Any, num_pixels: int, rows: int, keep: Keep) -> Moments:
 
 
 @ops.batchnorm_evaluate.cuda
-def batchnorm_evaluate(x: Any, norm: Norm, y: Any) -> bool:
+def batchnorm_evaluate(x: Any, norm: Norm, y: Any, residual: Any = None) -> bool:
     """One launch."""
     if not elements_fit(y):
         return False
-    x = _packed(x)
+    x, residual = fitting(x, y, "packed"), residual if residual is None else fitting(residual, y, "residual")
     vectors = norm.weight, norm.bias, norm.running_mean, norm.running_var
     channels = x.shape[3]
-    _write(EVALUATE, y, (x, *vectors, y, x.size // channels, channels, float(norm.eps), int(norm.relu)))
+    which, images = (EVALUATE, (x,)) if residual is None else (EVALUATE_RESIDUAL, (x, residual))
+    _write(which, y, (*images, *vectors, y, x.size // channels, channels, float(norm.eps), int(norm.relu)))
     return True
 
 
 @ops.batchnorm_backward.cuda
-def batchnorm_backward(dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradient, db: Gradient, dx: Any) -> bool:
+def batchnorm_backward(
+    dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradient, db: Gradient, dx: Any, masks: bool = False
+) -> bool:
     """Put dw and db of this rank, and write dx."""
-    if not elements_fit(dy, dx):
+    if not elements_fit(dx) or (masks and not elements_fit(dx, y)):
         return False
-    x, relu = _packed(x), int(y is not None)
+    given, x, relu = fitting(dy, dx, "gradient"), fitting(x, dx, "packed"), int(y is not None and not masks)
     vectors, count = kept
     device, channels, parts = _cut(x)
     slopes = workspace(x, "slopes", (3, channels), np.float32)
     sums = workspace(x, "sums", (parts.num, 2, channels), np.float32)
-    if x.size:
-        parts.launch(device, SUMS.of(x), dy, x, vectors, relu, sums, x.size // channels, channels, parts.rows)
+    sizes = x.size // channels, channels, parts.rows
+    if x.size and masks:
+        parts.launch(device, SUMS_RESIDUAL.of(x), given, x, y, vectors, sums, *sizes)
+        if given is not dy:
+            np.copyto(dy, given)
+    elif x.size:
+        parts.launch(device, SUMS.of(x), given, x, vectors, relu, sums, *sizes)
     gradients, adds = (dw.array, db.array), (int(dw.accumulate), int(db.accumulate))
     if norm.sum_over_ranks is None:
         outs = norm.weight, *gradients, slopes
@@ -130,25 +145,16 @@ def batchnorm_backward(dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradi
         norm.sum_over_ranks(total)
         divisor = np.array(max(1.0, count), np.float64)
         run(device, SLOPES, 32 * channels, (total, vectors, norm.weight, slopes, channels, divisor))
-    _write(DX, dx, (dy, x, vectors, relu, slopes, dx, x.size // channels, channels))
+    _write(DX, dx, (given, x, vectors, relu, slopes, dx, x.size // channels, channels))
     return True
 
 
 def _write(kernel: ElementKernel, out: Any, arguments: tuple[Any, ...]) -> None:
-    """Launch a kernel that writes ``out`` in pieces of periods of rows (kernels/batchnorm.cu, Periods)."""
+    """Launch a kernel that writes ``out`` in pieces of periods of rows (kernels/reductions/batchnorm.cu, Periods)."""
     channels, piece = out.shape[-1], piece_of(out)
     joined = piece // gcd(channels, piece)  # rows in a period
     periods = ceil_div(out.size // channels, joined)
     spread(device_of(out), kernel.of(out), channels * joined // piece, periods, arguments)
-
-
-def _packed(x: Any) -> Any:
-    """Return x, copied where it is the first channels of wider pixels."""
-    if x.flags.c_contiguous:
-        return x
-    packed = workspace(x, "packed", x.shape)
-    packed[...] = x
-    return packed
 
 
 def _written(*gradients: Gradient) -> None:

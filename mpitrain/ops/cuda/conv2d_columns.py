@@ -16,6 +16,7 @@ import numpy as np
 
 from ...device import device_of
 from ..conv2d import Conv2dPlan
+from ..gradient import Gradient
 from ..window import Geometry
 from ..workspace import workspace
 from .elements import ElementKernel, element_kernel
@@ -44,11 +45,18 @@ class Columns(Geometry):
 
     groups: int
 
-    def forward(self, x: Any, w: Any, b: Any, y: Any) -> None:
-        """Write y = x * w + b."""
+    def forward(self, x: Any, w: Any, b: Any, y: Any, residual: Any = None, epilogue: str = "none") -> None:
+        """Write y = epilogue(x * w + b + residual); with groups b alone."""
         bias = b if self.groups == 1 else None
         for images in self._chunks(x):
-            multiply(self._gather(x[images]), self._by_group(w), self._rows(y[images]), bias=bias)
+            added = None if residual is None else self._rows(residual[images])
+            multiply(
+                *(self._gather(x[images]), self._by_group(w), self._rows(y[images])),
+                bias=bias,
+                beta=0.0 if added is None else 1.0,
+                added=added,
+                epilogue=epilogue,
+            )
         if b is not None and bias is None:
             np.add(y, b, out=y)
 
@@ -61,12 +69,18 @@ class Columns(Geometry):
             columns = self._gather(x[images])
             multiply(columns, self._rows(dy[images]), self._by_group(dw), transpose_a=True, beta=beta)
 
-    def dx(self, dy: Any, w: Any, dx: Any) -> None:
-        """Write the gradient of x."""
+    def dx(self, dy: Any, w: Any, dx: Any, x: Any = None, db: Gradient | None = None) -> None:
+        """Write the gradient of x; a direct one also through the ReLU that gave ``x``, with the sums of ``db``."""
         for images in self._chunks(dx):
             part = dx[images]
             if self.is_direct:
-                multiply(self._rows(dy[images]), self._by_group(w), self._rows(part), transpose_b=True)
+                multiply(
+                    *(self._rows(dy[images]), self._by_group(w), self._rows(part)),
+                    transpose_b=True,
+                    epilogue="none" if x is None else "relu_gradient",
+                    pre=None if x is None else self._rows(x[images]),
+                    sums=db and db._replace(accumulate=db.accumulate or images.start > 0),
+                )
                 continue
             columns = workspace(dx, "columns", self._shape(part))
             multiply(self._rows(dy[images]), self._by_group(w), self._as_batch(columns), transpose_b=True)

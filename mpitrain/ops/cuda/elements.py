@@ -15,7 +15,16 @@ from ...kernels.kernel import Kernel, kernel
 from ..convert import convert
 from ..workspace import workspace
 
-__all__ = ["ElementKernel", "bf16_of", "element_kernel", "elements_fit", "is_bf16", "macros_of"]
+__all__ = [
+    "ElementKernel",
+    "bf16_of",
+    "element_kernel",
+    "elements_fit",
+    "fitting",
+    "in_layout_of",
+    "is_bf16",
+    "macros_of",
+]
 
 
 def macros_of(array: Any, macro: str = "ELEMENT_BF16") -> dict[str, int]:
@@ -54,6 +63,26 @@ def elements_fit(*arrays: Any) -> bool:
     return all(a.dtype == dtype and a.flags.c_contiguous for a in arrays)
 
 
+def in_layout_of(out: Any, x: Any) -> Any:
+    """Return ``x`` where it has the type and layout of ``out``, C-contiguous; else ``out``, with ``x`` written there.
+
+    A kernel that writes ``out`` for each element of x may read what is returned.
+    """
+    if elements_fit(x, out):
+        return x
+    np.copyto(out, x, casting="same_kind")
+    return out
+
+
+def fitting(x: Any, like: Any, name: str) -> Any:
+    """Return ``x`` where it has the type and layout of ``like``, C-contiguous; else a copy that has them.
+
+    A layer of one's own may return fp32 where activations are bf16. The copy lies in the working memory ``name``, which
+    is valid until the calling op returns.
+    """
+    return x if elements_fit(x, like) else in_layout_of(workspace(like, name, x.shape), x)
+
+
 def bf16_of(weights: Any, name: str) -> Any:
     """Return fp32 ``weights`` in bf16, for a product: the arena's copy of them, else rounded into working memory.
 
@@ -62,13 +91,13 @@ def bf16_of(weights: Any, name: str) -> Any:
     Parameters
     ----------
     weights : array
-        C-contiguous.
+        The copy is read where they are C-contiguous.
     name : str
         Of the working memory, which is valid until the calling op returns.
     """
     if is_bf16(weights):
         return weights
-    copy = device_of(weights).weight_copies.find(weights)
+    copy = device_of(weights).weight_copies.find(weights) if weights.flags.c_contiguous else None
     if copy is not None:
         return copy.view_of(weights)
     rounded = workspace(weights, f"bf16 {name}", weights.shape, bfloat16())

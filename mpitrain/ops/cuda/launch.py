@@ -24,7 +24,7 @@ WINDOW = np.dtype(
         ("by_stride", FAST_DIVIDE, (2,)),
     ]
 )
-"""struct Window of kernels/common/window.cuh."""
+"""struct Window of kernels/convolutions/window.cuh."""
 
 
 def fits(*arrays: Any) -> bool:
@@ -77,7 +77,7 @@ def num_pieces(channels: int, piece: int = PIECE) -> int:
 
 
 def window_record(window: Window, x: Any, groups: int = 1, piece: int = 0) -> np.ndarray:
-    """Return struct Window of kernels/common/window.cuh for images of the shape of ``x`` (N, H, W, C)."""
+    """Return struct Window of kernels/convolutions/window.cuh for images of the shape of ``x`` (N, H, W, C)."""
     return _window_record(window, tuple(x.shape), groups, piece or piece_of(x))
 
 

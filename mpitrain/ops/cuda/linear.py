@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import numpy as np
+
 from ...device import device_of
 from .. import linear as ops
 from ..gradient import Gradient
 from ..workspace import Keep
-from .elements import element_kernel, elements_fit
+from .elements import element_kernel, elements_fit, fitting
 from .launch import loop, size_of
 from .matmul import covers, multiply
 
@@ -59,9 +61,12 @@ def linear_gelu(x: Any, w: Any, b: Any, y: Any, name: str, keep: Keep) -> Any:
 @ops.linear_gelu_dx.cuda
 def linear_gelu_dx(dy: Any, kept: Any, name: str) -> bool:
     """One launch."""
-    if not elements_fit(kept, dy):
+    if not elements_fit(kept):
         return False
-    loop(device_of(dy), GELU_DX[name].of(dy), dy.size, (kept, dy, dy, size_of(dy)))
+    given = fitting(dy, kept, "gradient")
+    loop(device_of(dy), GELU_DX[name].of(given), dy.size, (kept, given, given, size_of(dy)))
+    if given is not dy:
+        np.copyto(dy, given)
     return True
 
 

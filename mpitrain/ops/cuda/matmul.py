@@ -52,18 +52,19 @@ def multiply(
     transpose_b: bool = False,
     bias: Any = None,
     beta: float = 0.0,
+    added: Any = None,
     epilogue: str = "none",
     pre: Any = None,
     alpha: float = 1.0,
     sums: Gradient | None = None,
 ) -> None:
-    """Write epilogue(alpha a b + beta out + bias) to ``out``.
+    """Write epilogue(alpha a b + beta added + bias) to ``out``; ``added``, laid out as ``out``, is by default itself.
 
     ``pre``, laid out as ``out``, is written by an activation and read by its gradient. The column sums of the result,
     over all matrices of a batch, are put to ``sums``.
     """
     device: Any = device_of(out)
-    assert pre is None or pre.strides == out.strides, "the kernels take one distance between rows for both"
+    assert all(x is None or x.strides == out.strides for x in (pre, added)), "they take one distance between rows"
     if not out.size:
         if sums is not None and not sums.accumulate:
             sums.array.fill(0)
@@ -71,13 +72,15 @@ def multiply(
     if out.ndim == 3 and len(out) > MOST_MATRICES:
         for first in range(0, len(out), MOST_MATRICES):
             part = slice(first, first + MOST_MATRICES)
-            a_part, b_part, pre_part = (x[part] if x is not None and x.ndim == 3 else x for x in (a, b, pre))
+            four = a, b, pre, added
+            a_part, b_part, pre_part, added_part = (x[part] if x is not None and x.ndim == 3 else x for x in four)
             multiply(
                 *(a_part, b_part, out[part]),
                 transpose_a=transpose_a,
                 transpose_b=transpose_b,
                 bias=bias,
                 beta=beta,
+                added=added_part,
                 epilogue=epilogue,
                 pre=pre_part,
                 alpha=alpha,
@@ -103,6 +106,7 @@ def multiply(
         *factors,
         _stored(out),
         bias=_address(bias),
+        c=_address(added),
         pre=_address(pre),
         column_sums=column_sums,
         partials=partials,

@@ -8,7 +8,7 @@ from ...device import device_of
 from ...kernels.launch import launch
 from ...kernels.plan import THREADS, Launch, ceil_div
 from .. import mse as ops
-from .elements import element_kernel
+from .elements import element_kernel, elements_fit, in_layout_of
 from .launch import loop, size_of
 from .reduce import column_sum
 
@@ -18,8 +18,11 @@ SQUARES, SQUARES_DX = (element_kernel("mse.cu", name=name) for name in ("squared
 @ops.squared_error.cuda
 def squared_error(y: Any, t: Any, difference: Any, sums: Any) -> Any:
     """One launch for squares, which also writes the difference, and one for their sum."""
+    if not elements_fit(difference):
+        return False
     parts = min(len(sums) - 1, ceil_div(y.size, 4 * THREADS))
-    device, t = device_of(y), t.astype(np.float32, copy=False)
+    device, y = device_of(y), in_layout_of(difference, y)
+    t = t.astype(np.float32, copy=False)
     if parts:
         launch(device, SQUARES.of(y), Launch((parts, 1, 1), (THREADS, 1, 1)), (y, t, difference, sums, size_of(y)))
     column_sum(sums[:parts], sums[-1], accumulate=False)

@@ -7,8 +7,8 @@ from ...kernels.kernel import Kernel, kernel
 from ...kernels.launch import launch
 from ...kernels.plan import Launch, ceil_div
 from ..gradient import Gradient
-from ..workspace import workspace
-from .elements import is_bf16, macros_of
+from ..workspace import Keep, workspace
+from .elements import fitting, in_layout_of, is_bf16, macros_of
 from .launch import piece_of, values
 from .reduce import put_parts
 
@@ -71,6 +71,17 @@ def kernel_of(name: str, x: Any, held: tuple[int, int]) -> Kernel:
     """Return the kernel for the type of ``x``, with rows held so."""
     macros = {macro: count for macro, count in zip(("ROW_WARPS", "ROW_PIECES"), held, strict=True) if count > 1}
     return kernel(f"{name.partition('_')[0]}.cu", macros | macros_of(x), name=name)
+
+
+def fitted(x: Any, residual: Any, s: Any, y: Any, keep: Keep) -> tuple[Any, Any, Any] | None:
+    """Return x, residual and s in the type and layout of ``y``; None where the kernels do not cover that."""
+    if not covers(y) or (residual is not None and not covers(s, y)):
+        return None
+    if residual is not None:
+        return fitting(x, y, "rows"), fitting(residual, y, "residual"), s
+    if not covers(x, y):
+        x = in_layout_of(keep("rows", x.shape, y.dtype), x)
+    return x, None, x
 
 
 def covers(*arrays: Any) -> bool:

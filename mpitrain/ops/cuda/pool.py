@@ -7,7 +7,7 @@ from ...device import device_of
 from ...kernels.divide import divide_record
 from .. import pool as ops
 from ..window import Window
-from .elements import ElementKernel, element_kernel, elements_fit
+from .elements import ElementKernel, element_kernel, elements_fit, fitting
 from .launch import num_pieces, piece_of, spread, window_record
 
 
@@ -71,8 +71,9 @@ def mean_pool_dx(dy: Any, window: Window, dx: Any) -> bool:
 @ops.global_mean.cuda
 def global_mean(x: Any, y: Any) -> bool:
     """Write the mean over all pixels."""
-    if not elements_fit(x, y):
+    if not elements_fit(y):
         return False
+    x = fitting(x, y, "images")
     images, height, width, channels = x.shape
     sizes = images, height * width, channels
     spread(device_of(x), GLOBAL_MEAN.of(x), num_pieces(channels), images, (x, y, 1 / (height * width), *sizes))

@@ -14,6 +14,7 @@ from ..workspace import workspace
 from .elements import element_kernel, elements_fit, is_bf16
 from .launch import loop, piece_of, size_of, values
 
+MASK_AND_SUM = element_kernel("reduce.cu", name="mask_and_sum")
 COLUMN_SUM, SUM_ROWS = element_kernel("reduce.cu", name="column_sum"), kernel("reduce.cu", name="sum_rows")
 OVER_RANKS = element_kernel("sum_over_ranks.cu")
 SQUARES, SUM_PARTS = (kernel("reduce.cu", name=name) for name in ("sum_of_squares", "sum_parts"))
@@ -55,6 +56,21 @@ def column_sum(x: Any, out: Any, accumulate: bool) -> None:
     between = workspace(x, "column sums", (parts.num, n), np.float32)
     parts.launch(device, COLUMN_SUM.of(x), x, between, rows, n, ld, parts.rows, 0)
     _whole(parts.num, n).launch(device, SUM_ROWS, between, out, parts.num, n, parts.num, int(accumulate))
+
+
+def mask_and_sum(y: Any, dy: Any, sums: Gradient) -> bool:
+    """Set dy (rows, n) to 0 where y <= 0, and put its column sums; False if their types are not covered."""
+    if not elements_fit(y, dy) or sums.array.dtype != np.float32 or not dy.size:
+        return False
+    rows, n = dy.shape
+    device: Any = device_of(dy)
+    parts = cut_rows(rows, n, device.num_processors, piece_of(dy))
+    out = sums.array if parts.num == 1 else workspace(dy, "column sums", (parts.num, n), np.float32)
+    adds = int(sums.accumulate)
+    parts.launch(device, MASK_AND_SUM.of(dy), y, dy, out, rows, n, parts.rows, adds if parts.num == 1 else 0)
+    if parts.num > 1:
+        _whole(parts.num, n).launch(device, SUM_ROWS, out, sums.array, parts.num, n, parts.num, adds)
+    return True
 
 
 @ops.sum_of_squares_in_parts.cuda

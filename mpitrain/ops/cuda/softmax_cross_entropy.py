@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from ...device import device_of
+from ...kernels.kernel import arch_number
 from ...kernels.launch import launch
 from ...kernels.plan import THREADS, Launch, ceil_div, shared_bytes_limit
 from .. import softmax_cross_entropy as ops
 from ..workspace import workspace
-from .elements import element_kernel
+from .elements import element_kernel, elements_fit, in_layout_of
 from .launch import values
 from .reduce import column_sum
 
@@ -31,12 +32,15 @@ def cross_entropy(
     dlogits: Any,
     sums: Any,
     class_weights: Any = None,
-) -> tuple[Any, Any]:
+) -> Any:
     """One launch for rows, which writes the gradient at once, and one or two for the sums of their losses.
 
     A target outside of [0, K) makes the loss NaN, which is diagnosed when the sums of the step are read.
     """
+    if not elements_fit(dlogits):
+        return False
     rows, totals = sums[: len(logits)], sums[len(logits)]
+    logits = in_layout_of(dlogits, logits)
     _launch(logits, targets, smoothing, ignore_index, class_weights, rows, dlogits)
     column_sum(rows, totals, accumulate=False)
     return totals, None
@@ -72,7 +76,7 @@ def _launch(
         return
     device: Any = device_of(logits)
     warps = BLOCK_WARPS if num_classes > LONG_ROW else 1
-    plan, keeps = plan_rows(num_rows, num_classes * logits.itemsize, warps, int(device.arch.strip("sm_a")))
+    plan, keeps = plan_rows(num_rows, num_classes * logits.itemsize, warps, arch_number(device.arch))
     numbers = num_rows, num_classes, logits.strides[0] // logits.itemsize, keeps
     ignored = np.array(ignore_index, np.int64)
     arguments = logits, targets, ignored, float(smoothing), class_weights, rows, dlogits, *numbers

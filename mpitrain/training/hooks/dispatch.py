@@ -83,8 +83,8 @@ class Hooks:
         return ""
 
     def decide(self) -> bool:
-        """Return whether a hook has a say between the sums of gradients and the update."""
-        return any(hook.decides for hook, _ in self._methods["gradients_ready"])
+        """Return whether a hook, on whatever rank, has a say between the sums of gradients and the update."""
+        return any(hook.decides for hook, _ in overriding(self._all, "gradients_ready"))
 
     def exception(self, info: StepInfo, error: BaseException) -> None:
         """Call the method of that name of each hook; further errors become notes of ``error``."""

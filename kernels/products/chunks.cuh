@@ -1,0 +1,111 @@
+// Chunks of a warp's sums in shared memory: 16 rows of 128 bytes, in the layout of tensor_copy.cuh, from the layout of
+// wgmma's sums and back. G groups of 8 columns: 64 columns of bf16 are 8 of them, 32 of float are 4.
+// Source: PTX ISA, "stmatrix"; "Swizzling modes".
+#pragma once
+#include "common/numbers.cuh"
+#include "common/ptx/ldmatrix.cuh"
+#include "common/ptx/stmatrix.cuh"
+#include "common/vec.cuh"
+
+constexpr int CHUNK_ROWS = 16, CHUNK_BYTES = CHUNK_ROWS * 128;
+
+// This lane's place in a chunk. Piece p (16 bytes) of row r is at p ^ r % 8.
+template <class Output>
+struct ChunkPlace;
+
+template <>
+struct ChunkPlace<bf16> {
+  static constexpr int COLUMNS = 64, GROUPS = 8;
+  int row, piece;  // that this lane passes to stmatrix: rows 0 to 15 of one group of columns, and then of the next
+  __device__ __forceinline__ ChunkPlace() {
+    const int lane = threadIdx.x % 32;
+    row = lane % 16 * 128;
+    piece = lane / 16 ^ lane % 8;
+  }
+  template <int G>
+  __device__ __forceinline__ void put(unsigned char* chunk, const float (&x)[G][4]) const {
+    static_assert(G % 2 == 0, "two groups at a time");
+#pragma unroll
+    for (int g = 0; g < G; g += 2) {
+      const unsigned r[4] = {to_bf16_pair(x[g][0], x[g][1]), to_bf16_pair(x[g][2], x[g][3]),
+                             to_bf16_pair(x[g + 1][0], x[g + 1][1]), to_bf16_pair(x[g + 1][2], x[g + 1][3])};
+      stmatrix_x4(chunk + row + 16 * (piece ^ g), r);
+    }
+  }
+  template <int G>
+  __device__ __forceinline__ void get(const unsigned char* chunk, float (&x)[G][4]) const {
+#pragma unroll
+    for (int g = 0; g < G; g += 2) {
+      unsigned r[4];
+      ldmatrix_x4(r, chunk + row + 16 * (piece ^ g));
+#pragma unroll
+      for (int i = 0; i < 8; i++)
+        x[g + i / 4][i % 4] = float_from_bits(i % 2 ? r[i / 2] & 0xFFFF0000 : r[i / 2] << 16);
+    }
+  }
+};
+
+// A lane has 8 bytes of a row, and 16 lanes store at once: 32 bytes of each of four rows. Exchanged by their row, those of
+// two rows would meet in the same banks as those of the other two, did odd rows not take the other half of the chunk.
+template <>
+struct ChunkPlace<float> {
+  static constexpr int COLUMNS = 32, GROUPS = 4;
+  int row, piece;
+  bool odd;
+  __device__ __forceinline__ ChunkPlace() {
+    const int lane = threadIdx.x % 32;
+    row = lane / 4 * 128 + lane % 2 * 8;
+    piece = lane % 4 / 2 ^ lane / 4;
+    odd = lane / 4 % 2;
+  }
+  template <class Pair>
+  __device__ __forceinline__ Pair* at(Pair* chunk, int g, int half) const {
+    return chunk + (row + half * 8 * 128 + 16 * (piece ^ 2 * g)) / int(sizeof(Pair));
+  }
+  template <int G>
+  __device__ __forceinline__ void put(unsigned char* chunk, const float (&x)[G][4]) const {
+    static_assert(G == 4, "both halves");
+#pragma unroll
+    for (int g = 0; g < G; g++)
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const Vec<float, 2> pair = {odd ? x[g ^ 2][2 * half] : x[g][2 * half],
+                                    odd ? x[g ^ 2][2 * half + 1] : x[g][2 * half + 1]};
+        *at(reinterpret_cast<Vec<float, 2>*>(chunk), odd ? g ^ 2 : g, half) = pair;
+      }
+  }
+  template <int G>
+  __device__ __forceinline__ void get(const unsigned char* chunk, float (&x)[G][4]) const {
+#pragma unroll
+    for (int g = 0; g < G; g++)
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const auto pair = *at(reinterpret_cast<const Vec<float, 2>*>(chunk), g, half);
+        x[g][2 * half] = pair.at[0];
+        x[g][2 * half + 1] = pair.at[1];
+      }
+  }
+};
+
+// Four neighbors of a row of a chunk of float; `piece`: which four.
+__device__ __forceinline__ Vec<float, 4> row_piece(const unsigned char* chunk, int row, int piece) {
+  return *reinterpret_cast<const Vec<float, 4>*>(chunk + row * 128 + 16 * (piece ^ row % 8));
+}
+
+// x[j]: sums of this lane over its rows. Sums over the 8 lanes that are 4 apart (that differ in BIT, and in smaller
+// ones): each lane gets COUNT / 8 of them in x, and returns the number of the first. Half are given away each time.
+template <int COUNT, int BIT = 16, int ALL>
+__device__ __forceinline__ int scatter_sums(float (&x)[ALL]) {
+  constexpr int HALF = COUNT / 2;
+  const bool upper = threadIdx.x & BIT;
+#pragma unroll
+  for (int j = 0; j < HALF; j++) {
+    const float kept = upper ? x[j + HALF] : x[j], given = upper ? x[j] : x[j + HALF];
+    x[j] = kept + __shfl_xor_sync(~0u, given, BIT);
+  }
+  const int first = upper ? HALF : 0;
+  if constexpr (BIT > 4)
+    return first + scatter_sums<HALF, BIT / 2>(x);
+  else
+    return first;
+}

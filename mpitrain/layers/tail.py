@@ -1,0 +1,30 @@
+"""The end of a residual block, y = f(z + residual), computed by the layer that writes z, in the same pass.
+
+``Residual`` hands the other term over to the layer that ends its body (``Layer.ending``) right before the forward of
+that layer, which takes it there.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..context import Context
+from .base import Layer
+
+
+class Tail(NamedTuple):
+    """The rest of a residual block, after a result z: y = z + residual, or with ``relu`` the maximum of that and 0."""
+
+    residual: np.ndarray
+    relu: bool
+
+
+def hand_over(layer: Layer, tail: Tail, ctx: Context) -> None:
+    """Leave ``tail`` for the next forward of ``layer``."""
+    ctx[layer, "tail"] = tail
+
+
+def take_over(layer: Layer, ctx: Context) -> Tail | None:
+    """Return the tail that was left for this forward of ``layer``; None where it is no end of a block."""
+    tail: Tail | None = ctx.pop((layer, "tail"), None)
+    return tail

@@ -1,0 +1,83 @@
+"""Convolutions in bf16 on what stands for a Hopper GPU: by wgmma where it covers them, else by mma."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from mpitrain.device import CPU
+from mpitrain.kernels import convolution_plan
+from mpitrain.kernels.convolution_plan import TILES, choose_convolution, splits_of, takes
+from mpitrain.kernels.planner import read_table
+from mpitrain.ops.conv2d import conv2d, conv2d_dw, conv2d_dx, plan_conv2d
+from mpitrain.ops.window import Window
+from tests.gpu.device import ShimDevice
+from tests.gpu.training.job import Job
+from tests.kernels.convolutions.cases import of
+
+WGMMA = {"conv2d_wgmma", "conv2d_dw_wgmma"}
+
+
+def wgmma_first(conv, arch, num_processors, table, elementwise):
+    """Choose wgmma even where so small a convolution is faster by mma."""
+    tiles = [tile for tile in TILES if takes(tile, conv, arch) and not (elementwise and tile.is_persistent)]
+    tile = next((tile for tile in tiles if tile.is_persistent), tiles[0])
+    return tile, splits_of(conv, tile, num_processors)[-1]
+
+
+@pytest.mark.parametrize(
+    ("channels", "window", "by_wgmma"),
+    [
+        ((64, 72), Window((3, 3), padding=(1, 1)), ("forward", "dx", "dw")),
+        ((64, 64), Window((3, 3), (2, 2), (1, 1)), ("forward", "dx", "dw")),
+        ((96, 40), Window((1, 1), (2, 2)), ("forward", "dx")),
+        ((3, 64), Window((3, 3), padding=(1, 1)), ()),
+    ],
+    ids=str,
+)
+def test_against_numpy(channels, window, by_wgmma, monkeypatch):
+    monkeypatch.setattr(convolution_plan, "choose_convolution", wgmma_first)
+    device, rng, size = ShimDevice("sm_90a", num_processors=3), np.random.default_rng(2), (9, 8)
+    device.precision = "bf16"
+    plan = plan_conv2d(window, size, 1, *channels)
+    shapes = (3, *size, channels[0]), (*window.kernel, *channels), (3, *window.output(size), channels[1])
+    x, w, dy = (rng.standard_normal(shape).astype(ml_dtypes.bfloat16).astype(np.float32) for shape in shapes)
+    b = rng.standard_normal(channels[1]).astype(np.float32)
+    calls = {
+        "forward": (conv2d, (x, w, b), np.zeros_like(dy), ()),
+        "dx": (conv2d_dx, (dy, w), np.zeros_like(x), ()),
+        "dw": (conv2d_dw, (x, dy), rng.standard_normal(w.shape).astype(np.float32), (True,)),
+    }
+    for name, (op, given, out, more) in calls.items():
+        kept = np.float32 if name == "dw" else ml_dtypes.bfloat16
+        images = [device.from_host(a.astype(ml_dtypes.bfloat16) if a.ndim == 4 else a) for a in given]
+        result = device.from_host(out.astype(kept))
+        with device.counted() as found:
+            op(*images, result, plan, *more)
+        assert bool(WGMMA & set(found["launches"])) == (name in by_wgmma), found
+        op.numpy(*given, out, plan, *more)
+        got = device.to_host(result).astype(np.float32)
+        scale = np.abs(out).max()
+        np.testing.assert_allclose(got, out, rtol=2**-8, atol=2**-9 * scale if name != "dw" else 1e-5 * scale)
+
+
+@pytest.mark.parametrize("batch", [32, 256])
+def test_resnet50_is_planned_for_wgmma(batch):
+    """Layers of 3x3, in all three products."""
+    for size, channels, stride in ((56, 64, 1), (56, 128, 2), (28, 128, 1), (28, 256, 2), (14, 256, 1), (7, 512, 1)):
+        for kind in ("forward", "dx", "dw"):
+            conv = of(kind, batch, (size, size), channels, channels, (3, 3), (stride, stride), (1, 1), inputs="bf16")
+            tile, _ = choose_convolution(conv, "sm_90a", 132, read_table())
+            assert tile.kernel == "conv2d_wgmma", conv
+
+
+def test_training_by_wgmma(monkeypatch):
+    """Two steps of a residual network in bf16: losses near those of fp32 on the CPU."""
+    monkeypatch.setattr(convolution_plan, "choose_convolution", wgmma_first)
+    device, options = ShimDevice("sm_90a", num_processors=3), {"blocks": (1, 1), "widths": (64, 64), "stem": 64}
+    device.precision = "bf16"
+    ours, exact = (Job("resnet18", where, batch=2, **options) for where in (device, CPU))
+    with device.counted() as found:
+        losses = [ours.step() for _ in range(2)]
+    np.testing.assert_allclose(losses, [exact.step() for _ in range(2)], rtol=0.05)
+    assert found["launches"]["conv2d_dw_wgmma"] == 2 * 5, "all but the first layer, which has 3 channels"
+    assert found["launches"]["conv2d_wgmma"] == 2 * (5 + 5), "forward and dx"
