@@ -2,8 +2,9 @@
 
 A run on a mesh rounds in other places than one rank does: the parts of a product before they are summed, and results
 that the rank would have kept in registers. Its losses are within 2^-9 of those of one rank in bf16, its changes of
-weights, as any in bf16 (tests/gpu/training/test_bf16_training.py), within 2^-4 of their length of those in fp32, and so are its
-outputs then. Networks with a ReLU take many samples: of few, one number at its kink is a large part of a gradient.
+weights, as any in bf16 (tests/gpu/training/test_bf16_training.py), within 2^-4 of their length of those in fp32, and so
+are its outputs then. Networks with a ReLU take many samples: of few, one number at its kink is a large part of a
+gradient.
 """
 
 import math
