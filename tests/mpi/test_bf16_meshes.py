@@ -20,6 +20,7 @@ from mpitrain.ops.cuda.elementwise import combine
 from mpitrain.parallel.moves import Copy, Halo, ReduceScatter, Sum
 from mpitrain.parallel.moves.exchange import MOST_WHOLE
 from mpitrain.training.devices import use_device
+from tests.bf16_predicted import sum_bytes
 from tests.gpu.device import ShimDevice
 from tests.gpu.opened import Opened
 from tests.images import write_images
@@ -62,7 +63,7 @@ def sum_of_ranks(world, shape):
 
 @pytest.mark.parametrize("shape", [(1,), (7, 5), (LONG,), (3, 11, 2077)])
 def test_sums_are_rounded_once(world, moved, shape):
-    """To the bit, on all ranks, with half of the bytes of fp32; forward of Sum, backward of Copy."""
+    """To the bit, on all ranks, in as many bytes as predicted; forward of Sum, backward of Copy."""
     device, group = moved
     ctx, x, sent = Context(device=device), device.from_host(in_bf16(world, shape, world.rank)), []
     for move, run in ((Sum(group), "forward"), (Copy(group), "backward")):
@@ -71,10 +72,10 @@ def test_sums_are_rounded_once(world, moved, shape):
         np.testing.assert_array_equal(device.to_host(found), sum_of_ranks(world, shape))
         sent.append(move.exchange.bytes_sent)
         move.free()
-    whole = Sum(group, "ring")
+    whole, predicted = Sum(group, "ring"), sum_bytes(world.size, x.size)
     whole.forward(device.from_host(np.zeros(shape, np.float32)), ctx)
-    if x.size >= LONG or world.size == 2:
-        assert sent[0] <= 0.5 * whole.exchange.bytes_sent + 64 * world.size
+    assert whole.exchange.bytes_sent == pytest.approx(predicted[0], abs=64 * world.size)
+    assert sent[0] == pytest.approx(predicted[1], abs=64 * world.size)
     whole.free()
 
 
