@@ -38,6 +38,11 @@ VARIANTS = (  # of other files, besides their defaults
     ),
     kernel("softmax_cross_entropy.cu", {"ROW_WARPS": 16}, name="softmax_cross_entropy"),
     kernel("pool.cu", {"ARGMAX_BITS": 16}, name="max_pool"),
+    *(
+        kernel("pool.cu", {"KERNEL": size, "STRIDE": stride}, name=name)  # ops/cuda/pool.py
+        for size, stride in ((2, 2), (3, 2), (3, 1))
+        for name in ("max_pool", "max_pool_dx", "mean_pool", "mean_pool_dx")
+    ),
     *(kernel("softmax.cu", {"ROW_WARPS": 8}, name=name) for name in entries("softmax.cu")),
     *(
         kernel("softmax.cu", {**warps, "DROPS": 1}, name=name)
@@ -50,6 +55,7 @@ VARIANTS = (  # of other files, besides their defaults
         for size in (3, 5)
         for stride, flip in ((1, 0), (1, 1), (2, 0))
     ),
+    *(kernel("conv2d_depthwise_gradients.cu", {"KERNEL": size}, name="conv2d_depthwise_dw") for size in (3, 5)),
 )
 TABLES = (kernel("embedding.cu", {"ELEMENT_BF16": 1, "TABLE_BF16": 1}, name="embedding_forward"),)
 

@@ -45,3 +45,6 @@ H100 = Gpu("H100 SXM", 132, 1.7e9, 1.83e9, {"fp32": 128, "mma": 0.62 * 2048, "wg
 from L2, since tiles of 128 x 256 without multicast were limited to 610 to 700 TFLOP/s (Shankhdhar 2024), which take 30
 to 36.
 The clock is that of large products in bf16, below the highest one, 1.83 GHz, to which peaks refer."""
+
+A100 = Gpu("A100 SXM, 80 GB", 108, 1.41e9, 1.41e9, {"fp32": 64, "mma": 1024}, hbm_bytes=1.7e12)
+"""Whitepaper (2020); of its 2.04 TB/s a copy is taken to reach as large a part as on an H100."""

@@ -116,7 +116,8 @@ def broken_forward(case, right, wrong):
 
 
 def broken_backward(kernels, case, right, wrong):
-    return tiles.backward_keys(case.size), replaced(right, wrong), hopper.backward, {"kernels": kernels}
+    tile = (tiles.backward_keys if kernels == "kv" else tiles.backward_queries)(case.size)
+    return tile, replaced(right, wrong), hopper.backward, {"kernels": kernels}
 
 
 @pytest.fixture(scope="module", autouse=True)

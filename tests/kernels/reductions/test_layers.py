@@ -217,7 +217,7 @@ def test_global_mean(bf16, channels, shape_of):
     y, dx = elements.room(3, channels), elements.room(3, 20, channels)
     kernels = cpu.build("pool.cu", ELEMENT_BF16=bf16, ARGMAX_BITS=8)
     sizes = [f32(1 / 20), i32(3), i32(20), i32(channels)]
-    launch(kernels, "global_mean", x, y, *sizes, **shape_of)
+    launch(kernels, "global_mean", x, y, *sizes, grid=(1, 2))
     launch(kernels, "global_mean_dx", dy, dx, *sizes, divide_record(-(-channels // (8 if bf16 else 4))), **shape_of)
     elements.check(y, x_value.mean(axis=1))
     elements.check(dx, np.repeat(dy_value[:, None] / 20, 20, axis=1))
@@ -306,3 +306,7 @@ def test_dropout_masks_are_those_of_the_cpu(bf16, n, d, first, p):
     before = [i32(n), i32(d), i64(seed), i64(layer), i64(0), i64(0), place[-1]]
     launch(kernels, "dropout_mask", again, *before, np.array([step, first], np.int64))
     np.testing.assert_array_equal(again, mask)
+    x, x_value = elements.draw(n, d)
+    for y in (elements.room(n, d), x):
+        launch(kernels, "dropout", x, y, *place, np.array(0, np.uint64))
+        elements.check(y, x_value * expected)
