@@ -2,8 +2,8 @@
 
 A run on a mesh rounds in other places than one rank does: the parts of a product before they are summed, and results
 that the rank would have kept in registers. Its losses are within 2^-9 of those of one rank in bf16; its outputs after
-it, and its changes of weights, as any in bf16 (tests/gpu/training/test_bf16_training.py), within 2^-4 of their length of
-those in fp32, or of one rank's in bf16, where that has sent a token to another expert.
+it, and its changes of weights, as any in bf16 (tests/gpu/training/test_bf16_training.py), within 2^-4 of their length
+of those in fp32, or of one rank's in bf16, where that has sent a token to another expert.
 """
 
 import math
