@@ -448,11 +448,14 @@ def embedding(draw, run):
     return [y, dw]
 
 
-@covers("dropout_mask")
+@covers("dropout_mask", "dropout", "dropout_dx")
 def dropout(draw, run):
-    mask = draw.empty(7, 40)
+    mask, x, y = draw.empty(7, 40), draw.normal(7, 5, 8), draw.empty(7, 5, 8)
     run("dropout_mask", mask, 0.3, (12, 3, 5, 2**33))
-    return [mask]
+    masks, dx = Masks(0.3, (12, 3, 5, 2**33)), draw.normal(7, 5, 8)
+    kept = run("dropout", x, masks, y, lambda name, shape, dtype: draw.empty(*shape))
+    run("dropout_dx", dx, masks, kept, dx)
+    return [mask, y, dx]
 
 
 @covers("squared_error", "squared_error_dx")

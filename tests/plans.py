@@ -4,23 +4,12 @@ import dataclasses
 
 from mpitrain.models import Codes, build
 from mpitrain.models.outline import describe
-from mpitrain.planning import (
-    PRECISIONS,
-    Estimator,
-    Level,
-    Machine,
-    Product,
-    Speed,
-    Unit,
-)
+from mpitrain.planning import PRECISIONS, Estimator, Level, Machine, Product, Speed, Unit
 from mpitrain.planning.estimate import Work
 
 MIXED = PRECISIONS["mixed"]
-
 NODE = Level("node", 8, 2e-6, 100e9, 100e9)
-
 NETWORK = Level("network", 0, 5e-6, 10e9, 10e9)
-
 MACHINE = Machine(
     "two levels",
     {"fp32": Speed(2e12, 1e12), "bf16": Speed(4e12, 2e12)},

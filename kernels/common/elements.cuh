@@ -85,6 +85,40 @@ struct Rounded<bf16> {
   }
 };
 
+// A whole, aligned piece as it lies in memory, and its numbers: a float is a bf16 and 16 zeros, so one instruction each.
+template <class T>
+struct Packed {
+  using Type = Vec<T, PIECE>;
+  static __device__ __forceinline__ Type of(float x) {  // everywhere
+    Type y;
+#pragma unroll
+    for (int i = 0; i < PIECE; i++) y.at[i] = x;
+    return y;
+  }
+  static __device__ __forceinline__ Vec<float, PIECE> floats(const Type& x) { return x; }
+};
+template <>
+struct Packed<bf16> {
+  using Type = Vec<unsigned, PIECE / 2>;
+  static __device__ __forceinline__ Type of(float x) {
+    Type y;
+#pragma unroll
+    for (int i = 0; i < PIECE / 2; i++) y.at[i] = to_bf16_pair(x, x);
+    return y;
+  }
+  static __device__ __forceinline__ Vec<float, PIECE> floats(const Type& x) {
+    Vec<float, PIECE> y;
+#pragma unroll
+    for (int i = 0; i < PIECE; i++)
+      y.at[i] = float_from_bits(i % 2 ? x.at[i / 2] & 0xFFFF0000 : x.at[i / 2] << 16);
+    return y;
+  }
+};
+template <class T>
+__device__ __forceinline__ typename Packed<T>::Type load_packed(const T* from) {
+  return *reinterpret_cast<const typename Packed<T>::Type*>(from);
+}
+
 template <class Out, class F, class... In>
 __device__ __forceinline__ Vec<Out, PIECE> apply(F f, const In&... in) {
   Vec<float, PIECE> y;

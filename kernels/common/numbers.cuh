@@ -29,6 +29,17 @@ __device__ __forceinline__ float float_from_bits(unsigned bits) {
 
 __device__ __forceinline__ float infinity() { return float_from_bits(0x7F800000); }
 
+// The larger; NaN if one of them is.
+__device__ __forceinline__ float max_or_nan(float a, float b) {
+#if defined(CUDA_ON_CPU) || __CUDA_ARCH__ < 800
+  return a > b || a != a ? a : b;
+#else
+  float y;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+  return y;
+#endif
+}
+
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(bf16 x) { return float_from_bits(unsigned(x.bits) << 16); }
 

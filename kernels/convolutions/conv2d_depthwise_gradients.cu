@@ -1,14 +1,25 @@
 // Depthwise convolution: dx with any stride, and dw
 // Shapes: x, dx (N, H, W, C), dy (N, OH, OW, C) of Element; w (KH, KW, 1, C), partials (parts, KH KW, C) float;
 //     window by value
+// Types: KERNEL 3 or 5 (dw): square filters of that size with a stride of 1, no dilation, and channels in whole aligned
+//     pieces; 0: any
 // Launch: conv2d_depthwise_dx: across: pieces of 4 channels of an image of dx; down: images (common/elements.cuh).
 //     conv2d_depthwise_dw: grid (columns of pieces, parts, ceil(KH KW / TAPS)), block (pieces, 256 / pieces); an
 //     image has by_strips.divisor strips of `height` lines; then sum_rows of reduce.cu adds the parts, in order
 // Roofline: dx reads dy and writes dx once, dw reads x and dy once for each TAPS taps; memory-bound.
 // Oracle: ops/conv2d_depthwise.py. Source: Howard et al. 2017, "MobileNets". It has not run on a GPU.
+#ifndef KERNEL
+#define KERNEL 0
+#endif
+#ifndef ELEMENT_BF16
+#define ELEMENT_BF16 0
+#endif
+#if KERNEL == 5 && !ELEMENT_BF16
+#define ELEMENT_PIECE 2  // 25 sums for each channel, and what is loaded ahead, are to fit into registers
+#endif
 #include "convolutions/depthwise.cuh"
 
-#define TAPS 9
+#define TAPS (KERNEL > 0 ? KERNEL * KERNEL : 9)
 #define THREADS 256
 
 // Each pixel gathers from the outputs that see it, in the order of the taps.
@@ -38,16 +49,65 @@ conv2d_depthwise_dx(const Element* dy, const float* w, Element* dx, const Window
   });
 }
 
+#if KERNEL > 0
+
+// The same where all bounds of loops are known. A thread walks down a column of dy, and keeps its last KERNEL pixels: a
+// pixel of x meets them all, and is loaded once for each tap of a line.
+template <bool>
+__device__ __forceinline__ void sum_parts(Sum (&sums)[TAPS], const Element* x, const Element* dy, const Window& window,
+                                          const FastDivide& by_strips, int height, int, bool) {
+  const int channels = window.channels;
+  const long long across = (long long)window.width * channels, out_across = (long long)window.out_width * channels;
+  for (int part = blockIdx.y; part < window.images * int(by_strips.divisor); part += gridDim.y) {
+    const auto at = by_strips(part);  // image, strip
+    const int first = at.remainder * height, lines = min(height, window.out_height - first);
+    const int top = first - window.padding[0];
+    for (int ow = threadIdx.y; ow < window.out_width; ow += blockDim.y) {
+      const int left = ow - window.padding[1];
+      const Element* pixels = x + at.quotient * window.elements_in() + (long long)left * channels;
+      const Element* outputs = dy + at.quotient * window.elements_out() + first * out_across + (long long)ow * channels;
+      Sum slopes[KERNEL] = {};  // line l of this strip is at l % KERNEL
+#pragma unroll 1
+      for (int turn = 0; turn < lines + KERNEL - 1; turn += KERNEL) {
+#pragma unroll
+        for (int i = 0; i < KERNEL; i++) {
+          const int line = turn + i, row = top + line;
+          slopes[i] = seen<true>(outputs + line * out_across, line < lines, PIECE, true);
+          const bool is_line = unsigned(row) < unsigned(window.height) && line < lines + KERNEL - 1;
+#pragma unroll
+          for (int kw = 0; kw < KERNEL; kw++) {
+            const bool inside = is_line && unsigned(left + kw) < unsigned(window.width);
+            const Sum pixel = seen<true>(pixels + row * across + kw * channels, inside, PIECE, true);
+#pragma unroll
+            for (int kh = 0; kh < KERNEL; kh++)
+              add_product(sums[kh * KERNEL + kw], pixel, slopes[(i - kh + KERNEL) % KERNEL]);
+          }
+        }
+      }
+    }
+  }
+}
+
+#else
+
 // The taps whose sums a thread has, as far as they are from the first of a window.
 struct Taps {
   int h[TAPS], w[TAPS];
+  __device__ __forceinline__ Taps(const Window& window, int first) {
+#pragma unroll
+    for (int t = 0; t < TAPS; t++) {
+      const auto tap = window.by_kernel_width(min(first + t, window.taps() - 1));  // the last again: nobody looks at it
+      h[t] = tap.quotient * window.dilation[0];
+      w[t] = tap.remainder * window.dilation[1];
+    }
+  }
 };
 
 // sums += the products of every blockDim.y-th pixel of the block's parts, of which each is `height` lines of an image.
 template <bool WHOLE>
 __device__ __forceinline__ void sum_parts(Sum (&sums)[TAPS], const Element* x, const Element* dy, const Window& window,
-                                          const Taps& taps, const FastDivide& by_strips, int height, int count,
-                                          bool aligned) {
+                                          const FastDivide& by_strips, int height, int count, bool aligned) {
+  const Taps taps(window, blockIdx.z * TAPS);
   const int channels = window.channels;
   for (int part = blockIdx.y; part < window.images * int(by_strips.divisor); part += gridDim.y) {
     const auto at = by_strips(part);  // image, strip
@@ -72,26 +132,21 @@ __device__ __forceinline__ void sum_parts(Sum (&sums)[TAPS], const Element* x, c
   }
 }
 
+#endif
+
 // A block sums TAPS taps of its channels over its parts, and adds up its threads in order.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 conv2d_depthwise_dw(const Element* x, const Element* dy, float* partials, const Window window,
                     const FastDivide by_strips, int height) {
   __shared__ Sum shared[THREADS];
   const int channels = window.channels, num_taps = window.taps(), first_tap = blockIdx.z * TAPS;
   const int channel = (blockIdx.x * blockDim.x + threadIdx.x) * PIECE, count = channels - channel;
-  const bool aligned = rows_aligned<PIECE>(x, channels) && rows_aligned<PIECE>(dy, channels);
-  Taps taps;
-#pragma unroll
-  for (int t = 0; t < TAPS; t++) {
-    const auto tap = window.by_kernel_width(min(first_tap + t, num_taps - 1));  // the last again: nobody looks at it
-    taps.h[t] = tap.quotient * window.dilation[0];
-    taps.w[t] = tap.remainder * window.dilation[1];
-  }
+  [[maybe_unused]] const bool aligned = rows_aligned<PIECE>(x, channels) && rows_aligned<PIECE>(dy, channels);
   Sum sums[TAPS] = {};
-  if (aligned && count >= PIECE)
-    sum_parts<true>(sums, x + channel, dy + channel, window, taps, by_strips, height, count, true);
-  else
-    sum_parts<false>(sums, x + channel, dy + channel, window, taps, by_strips, height, count, aligned);
+  if (KERNEL > 0 ? count > 0 : aligned && count >= PIECE)
+    sum_parts<true>(sums, x + channel, dy + channel, window, by_strips, height, count, true);
+  else if constexpr (KERNEL == 0)
+    sum_parts<false>(sums, x + channel, dy + channel, window, by_strips, height, count, aligned);
 #pragma unroll
   for (int t = 0; t < TAPS; t++) {
     shared[threadIdx.y * blockDim.x + threadIdx.x] = sums[t];

@@ -96,7 +96,7 @@ __device__ __forceinline__ void produce(const Stages& stages, const TensorMap& a
 }
 
 __device__ __forceinline__ void consume(const Stages& stages, const Conv& conv) {
-  const int consumer = threadIdx.x / WARPGROUP - 1, warp = threadIdx.x / 32 % 4;
+  const int consumer = warpgroup() - 1, warp = threadIdx.x / 32 % 4;
   Place<STAGES> at;
   for (Pieces work(conv.gemm); work.left(conv.gemm); work.advance()) {
     const TileOrigin origin = work.origin(conv.gemm);

@@ -151,7 +151,7 @@ __device__ __forceinline__ void produce(const Stages& stages, const ImageMaps& a
 }
 
 __device__ __forceinline__ void consume(const Stages& stages, const ImageMaps& a_maps, const Conv& conv) {
-  const int consumer = threadIdx.x / WARPGROUP - 1, warp = threadIdx.x / 32 % 4;
+  const int consumer = warpgroup() - 1, warp = threadIdx.x / 32 % 4;
   Place<STAGES> at;
   for_each_class(a_maps, conv, [&](const TensorMap*, const Class& part, const Product& gemm, int first) {
     Pieces work(gemm, first);

@@ -7,17 +7,17 @@
 
 constexpr int COLUMN_WARPS = 8, BLOCK_COLUMNS = 32 * PIECE;
 
-// Which columns this thread has, and which rows of part blockIdx.y of the rows.
+// Which columns this thread has, and which rows of a part of the rows.
 struct Columns {
   int across, first, row, apart, stop;
-  __device__ __forceinline__ Columns(int rows, int n, int rows_per_part) {
+  __device__ __forceinline__ Columns(int rows, int n, int rows_per_part, int part = blockIdx.y) {
     int doublings = 0;
     while (doublings < 5 && (PIECE << doublings) < n) doublings++;
     across = 1 << doublings;
     first = blockIdx.x * BLOCK_COLUMNS + (threadIdx.x & (across - 1)) * PIECE;
-    row = blockIdx.y * rows_per_part + (threadIdx.x >> doublings);
+    row = part * rows_per_part + (threadIdx.x >> doublings);
     apart = 32 * COLUMN_WARPS >> doublings;
-    stop = min(rows, int(blockIdx.y + 1) * rows_per_part);
+    stop = min(rows, (part + 1) * rows_per_part);
   }
   // add(rows) for each `several` rows of this thread, then add_one(row) for the rest, and for all where they are not
   // `whole`: 16 bytes each. read(row, count, whole) makes a row of `count` columns. All are in registers before one is
@@ -75,6 +75,28 @@ struct Sums {
     return other;
   }
 };
+
+// The sums of this thread's rows of x, which are ld elements apart.
+template <class T>
+__device__ __forceinline__ Sums<1> sum_of_rows(const T* x, int n, int ld, const Columns& columns) {
+  constexpr int SEVERAL = 4;
+  Sums<1> sum = {};
+  const auto add = [&](const Vec<T, PIECE>& terms) {
+#pragma unroll
+    for (int i = 0; i < PIECE; i++) sum.at[0][i] += to_float(terms.at[i]);
+  };
+  columns.each<SEVERAL>(
+      n, rows_aligned<PIECE>(x, ld),
+      [&](int row, int count, bool whole) {
+        return load<PIECE>(x + (long long)row * ld + columns.first, count, whole);
+      },
+      [&](const Vec<T, PIECE> (&several)[SEVERAL]) {
+#pragma unroll
+        for (int i = 0; i < SEVERAL; i++) add(several[i]);
+      },
+      add);
+  return sum;
+}
 
 // Write, or add, up to 4 values of a column's neighbors.
 __device__ __forceinline__ void write_columns(float* to, const float (&x)[PIECE], int count, bool accumulate) {

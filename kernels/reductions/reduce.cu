@@ -16,23 +16,7 @@ __device__ __forceinline__ void sum_columns(const T* x, float* out, int rows, in
                                             int accumulate) {
   __shared__ Sums<1> parts[COLUMN_WARPS][32];
   const Columns columns(rows, n, rows_per_part);
-  Sums<1> sum = {};
-  const auto add = [&](const Vec<T, PIECE>& terms) {
-#pragma unroll
-    for (int i = 0; i < PIECE; i++) sum.at[0][i] += to_float(terms.at[i]);
-  };
-  constexpr int SEVERAL = 4;
-  columns.each<SEVERAL>(
-      n, rows_aligned<PIECE>(x, ld),
-      [&](int row, int count, bool whole) {
-        return load<PIECE>(x + (long long)row * ld + columns.first, count, whole);
-      },
-      [&](const Vec<T, PIECE> (&several)[SEVERAL]) {
-#pragma unroll
-        for (int i = 0; i < SEVERAL; i++) add(several[i]);
-      },
-      add);
-  sum = fold(sum, columns, parts);
+  const Sums<1> sum = fold(sum_of_rows(x, n, ld, columns), columns, parts);
   if (int(threadIdx.x) < columns.across)
     write_columns(out + (long long)blockIdx.y * n + columns.first, sum.at[0], n - columns.first, accumulate);
 }

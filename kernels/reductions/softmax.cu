@@ -13,6 +13,7 @@
 // is: in both directions it is what is multiplied by values, or by their gradients.
 #include "attention/attention.cuh"
 #include "common/elements.cuh"
+#include "common/ptx/exp2.cuh"
 #include "reductions/row_threads.cuh"
 
 #ifndef DROPS
@@ -111,6 +112,21 @@ __device__ __forceinline__ void for_each_piece_of_row(int begin, int end, Body b
   for (int i = begin / PIECE * PIECE + threadIdx.x % LANES * PIECE; i < end; i += LANES * PIECE) body(i);
 }
 
+// exp(x - largest)
+__device__ __forceinline__ float exp_below(float x, float largest) { return exp2_approx((x - largest) * LOG2_E); }
+
+// The numbers of a piece that begins at element i, -infinity in place of those that are not from `begin` up to `end`.
+// Most pieces are whole, and nothing is compared.
+__device__ __forceinline__ Vec<float, PIECE> seen_of(const Vec<Element, PIECE>& piece, int i, int begin, int end) {
+  auto seen = apply<float>([](float x) { return x; }, piece);
+  if (i < begin || i + PIECE > end) {
+#pragma unroll
+    for (int j = 0; j < PIECE; j++)
+      if (i + j < begin || i + j >= end) seen.at[j] = -infinity();
+  }
+  return seen;
+}
+
 // y = softmax of the elements from `begin` up to `end`, 0 for the others of `count`. Returns the logarithm of the sum of
 // exponentials, -infinity where nothing is seen. MASKED: all are 0 there; otherwise such a row is NaN.
 template <bool MASKED>
@@ -119,30 +135,25 @@ __device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, in
   __shared__ float largest_of[ROW_WARPS], sum_of[ROW_WARPS];
   float largest = LOWEST, sum = 0;
   for_each_piece_of_row(begin, end, [&](int i) {
-    const auto piece = load<PIECE>(x + i, end - i, aligned);
+    const auto piece = seen_of(load<PIECE>(x + i, end - i, aligned), i, begin, end);
     float next = largest;
 #pragma unroll
-    for (int j = 0; j < PIECE; j++)
-      if (i + j >= begin && i + j < end) next = fmaxf(next, to_float(piece.at[j]));
-    sum *= expf(largest - next);
+    for (int j = 0; j < PIECE; j++) next = fmaxf(next, piece.at[j]);
+    sum *= exp_below(largest, next);
     largest = next;
 #pragma unroll
-    for (int j = 0; j < PIECE; j++)
-      if (i + j >= begin && i + j < end) sum += expf(to_float(piece.at[j]) - largest);
+    for (int j = 0; j < PIECE; j++) sum += exp_below(piece.at[j], largest);
   });
   const float of_row = RowThreads<ROW_WARPS>::max(largest, largest_of);
-  sum = RowThreads<ROW_WARPS>::sum(sum * expf(largest - of_row), sum_of);
+  sum = RowThreads<ROW_WARPS>::sum(sum * exp_below(largest, of_row), sum_of);
   const float share = MASKED && sum < 1 ? 1 : 1 / sum;  // the largest that is seen gives 1
   for_each_piece_of_row(0, count, [&](int i) {
-    const auto piece = load<PIECE>(x + i, end - i, aligned);
+    auto p = seen_of(load<PIECE>(x + i, end - i, aligned), i, begin, end);
     const auto factor = factors.of(i);
-    Vec<Element, PIECE> p;
 #pragma unroll
-    for (int j = 0; j < PIECE; j++) {
-      const bool seen = i + j >= begin && i + j < end;
-      p.at[j] = Convert<Element>::from(seen ? expf(to_float(piece.at[j]) - of_row) * share * factor.at[j] : 0);
-    }
-    store<PIECE>(y + i, p, count - i, aligned);
+    for (int j = 0; j < PIECE; j++)
+      p.at[j] = MASKED && p.at[j] == -infinity() ? 0 : exp_below(p.at[j], of_row) * share * factor.at[j];
+    store<PIECE>(y + i, Rounded<Element>::from(p), count - i, aligned);
   });
   return of_row + logf(sum);
 }

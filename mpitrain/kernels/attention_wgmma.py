@@ -14,7 +14,6 @@ HEADS = 32, 64, 80, 96, 128  # sizes of heads for which kernels are built
 BOX = 64  # numbers of a head in a box, 128 bytes
 RING = 2  # of the tiles of which a consumer owns the rows: those of the next tile come meanwhile
 MOST_TILES = 2**31 - 1
-DX = "attention_wgmma_dx.cu"
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,8 @@ class Tile:
 
     Attributes
     ----------
-    file, name : str
+    name : str
+        Of the kernel and of its file.
     size : int
         HEAD_SIZE.
     consumers : int
@@ -39,7 +39,6 @@ class Tile:
         Bytes for each of the other rows.
     """
 
-    file: str
     name: str
     size: int
     consumers: int
@@ -49,6 +48,11 @@ class Tile:
     own_stages: int = RING
     other_arrays: int = 2
     statistics: int = 0
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return f"{self.name}.cu"
 
     @property
     def own(self) -> int:
@@ -81,7 +85,7 @@ class Tile:
     @property
     def kernel(self) -> Kernel:
         """The kernel of this size of heads."""
-        return kernel(self.file, {"HEAD_SIZE": self.size}, name=self.name)
+        return kernel(self.file, {"HEAD_SIZE": self.size})
 
     def launch(self, rows: int, matrices: int, num_processors: int) -> Launch:
         """Return the launch for so many rows of each of so many heads, at least one."""
@@ -96,19 +100,19 @@ class Tile:
 def forward(size: int) -> Tile:
     """Return the tile of attention_wgmma for heads of a size of HEADS."""
     small = size <= BOX
-    return Tile("attention_wgmma.cu", "attention_wgmma", size, 3 if small else 2, 128, 4 if small else 2, 1)
+    return Tile("attention_wgmma", size, 3 if small else 2, 128, 4 if small else 2, 1)
 
 
 def backward_keys(size: int) -> Tile:
     """Return the tile of attention_wgmma_dkv: keys own it, and it goes through queries."""
     small = size <= BOX
-    return Tile(DX, "attention_wgmma_dkv", size, 2, 64, 4 if small else 2, 2, statistics=8)
+    return Tile("attention_wgmma_dkv", size, 2, 64, 4 if small else 2, 2, statistics=8)
 
 
 def backward_queries(size: int) -> Tile:
     """Return the tile of attention_wgmma_dq."""
     small = size <= BOX
-    return Tile(DX, "attention_wgmma_dq", size, 2, 128, 4 if small else 2, 2, 2 if small else 1)
+    return Tile("attention_wgmma_dq", size, 2, 128, 4 if small else 2, 2, 2 if small else 1)
 
 
 def all_kernels() -> Iterator[Kernel]:

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from itertools import product
 
-from . import attention, attention_wgmma, convolution_plan
+from . import attention, attention_wgmma, convolution_lines, convolution_plan
 from .convolution import KINDS, Convolution
 from .gemm import EPILOGUES, INPUTS, TILES, Shape
 from .kernel import Kernel, entries, kernel, sources, text_of
@@ -38,6 +38,11 @@ VARIANTS = (  # of other files, besides their defaults
     ),
     kernel("softmax_cross_entropy.cu", {"ROW_WARPS": 16}, name="softmax_cross_entropy"),
     kernel("pool.cu", {"ARGMAX_BITS": 16}, name="max_pool"),
+    *(
+        kernel("pool.cu", {"KERNEL": size, "STRIDE": stride}, name=name)  # ops/cuda/pool.py
+        for size, stride in ((2, 2), (3, 2), (3, 1))
+        for name in ("max_pool", "max_pool_dx", "mean_pool", "mean_pool_dx")
+    ),
     *(kernel("softmax.cu", {"ROW_WARPS": 8}, name=name) for name in entries("softmax.cu")),
     *(
         kernel("softmax.cu", {**warps, "DROPS": 1}, name=name)
@@ -50,6 +55,7 @@ VARIANTS = (  # of other files, besides their defaults
         for size in (3, 5)
         for stride, flip in ((1, 0), (1, 1), (2, 0))
     ),
+    *(kernel("conv2d_depthwise_gradients.cu", {"KERNEL": size}, name="conv2d_depthwise_dw") for size in (3, 5)),
 )
 TABLES = (kernel("embedding.cu", {"ELEMENT_BF16": 1, "TABLE_BF16": 1}, name="embedding_forward"),)
 
@@ -68,7 +74,8 @@ def products() -> list[Kernel]:
         *dict.fromkeys(found),
         *convolutions(),
         *(
-            kernel("gemm_sum.cu", {"EPILOGUE": number, "OUTPUT_BF16": outputs})
+            kernel(file, {"EPILOGUE": number, "OUTPUT_BF16": outputs})
+            for file in ("gemm_sum.cu", "gemm_sum_stream.cu")
             for number in epilogues
             for outputs in (0, 1)
         ),
@@ -86,7 +93,8 @@ def _outputs(inputs: str, epilogue: str) -> tuple[str, ...]:
 def convolutions() -> list[Kernel]:
     """Return all variants of the convolutions that training uses: channels in whole chunks of 16 bytes, and not."""
     found = []
-    for tile, kind in product(convolution_plan.TILES, KINDS):
+    by_taps = [tile for tile in convolution_plan.TILES if tile not in convolution_lines.TILES]
+    for tile, kind in product(by_taps, KINDS):
         for inputs in INPUTS[tile.kernel]:
             outputs = "bf16" if inputs == "bf16" and kind != "dw" else "fp32"
             conv = Convolution(kind, 1, (1, 1), 8, 8, (1, 1), inputs=inputs, outputs=outputs)
@@ -95,7 +103,7 @@ def convolutions() -> list[Kernel]:
                 convolution_plan.built_for(tile, replace(each, epilogue=epilogue), odd, moments)
                 for each, odd, (epilogue, moments) in product((conv, strided), (False, True), CONVOLUTIONS[kind])
             ]
-    return list(dict.fromkeys(found))
+    return [*dict.fromkeys(found), *convolution_lines.common_kernels()]
 
 
 def others() -> list[Kernel]:

@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from ..context import Context
 from ..errors import UserError
-from ..ops.dropout import dropout_mask
+from ..ops.dropout import Masks, dropout, dropout_dx, dropout_mask
 from ..ops.elementwise import multiply
 from ..parameter import Shard
 from .base import Layer
@@ -52,17 +53,24 @@ class Dropout(Layer):
         if not ctx.training or not self.p:
             ctx[self] = None
             return x
-        mask = ctx[self] = ctx.empty(self, "mask", x.shape, ctx.sum_dtype)  # its mean would not be 1 in bf16
-        self._draw(mask, ctx)
         y: np.ndarray = ctx.lend(self, "y", x.shape)
-        multiply(x, mask, y)
+        masks = Masks(self.p, (ctx.seed, self.number, ctx.step, ctx.first), ctx.counters)
+        if self._is_part():
+            mask = ctx.empty(self, "mask", x.shape, ctx.sum_dtype)  # its mean would not be 1 in bf16
+            self._draw(mask, ctx)
+            multiply(x, mask, y)
+        else:
+            mask = dropout(x, masks, y, partial(ctx.empty, self))
+        ctx[self] = masks, mask
         return y
 
+    def _is_part(self) -> bool:
+        """Return whether the mask is a part of a larger one, which ``_draw`` cuts."""
+        return self.place is not None
+
     def _draw(self, mask: np.ndarray, ctx: Context) -> None:
+        assert self.place is not None
         position = ctx.seed, self.number, ctx.step, ctx.first
-        if self.place is None:
-            dropout_mask(mask.reshape(len(mask), math.prod(mask.shape[1:])), self.p, position, ctx.counters)
-            return
         shard, length = self.place()
         dim = shard.dim % mask.ndim
         whole = ctx.lend(self, "whole", (*mask.shape[:dim], length, *mask.shape[dim + 1 :]), mask.dtype)
@@ -71,9 +79,9 @@ class Dropout(Layer):
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dy mask / (1 - p), written over dy."""
-        mask = ctx[self]
-        if mask is not None:
-            multiply(dy, mask, dy)
+        if ctx[self] is not None:
+            masks, mask = ctx[self]
+            dropout_dx(dy, masks, mask, dy)
         return dy
 
 

@@ -7,11 +7,14 @@ counter under a key. The counter's words are (block, 0, step, layer), and the ke
 bits, that is 16 elements of 16 bits; each sample starts at a tick of its own.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .dispatch import op
+from .elementwise import multiply
+from .workspace import Keep, workspace
 
 ELEMENTS_PER_TICK = 16
 TICKS_AT_ONCE = 1024  # 32 KB of random bits
@@ -60,3 +63,29 @@ def dropout_mask(
         part = mask[start : start + rows_at_once]
         bits = philox.random_raw(4 * ticks * len(part)).view(np.uint16).reshape(len(part), -1)
         np.multiply(bits[:, :num_columns] >= threshold, scale, out=part)
+
+
+@op
+def dropout(x: np.ndarray, masks: Masks, y: np.ndarray, keep: Keep) -> np.ndarray | None:
+    """Write y = x mask for x (N, ...); return the mask, or None where ``dropout_dx`` draws it again.
+
+    A GPU does, since drawing 16 bits takes less time than writing and reading an element of a mask.
+    """
+    mask: np.ndarray = keep("mask", x.shape, x.dtype)
+    _draw(mask, masks)
+    multiply(x, mask, y)
+    return mask
+
+
+@op
+def dropout_dx(dy: np.ndarray, masks: Masks, mask: np.ndarray | None, dx: np.ndarray) -> None:
+    """Write dx = dy mask, with what ``dropout`` returned; ``dx`` may be ``dy``."""
+    if mask is None:
+        mask = workspace(dy, "mask", dy.shape)
+        _draw(mask, masks)
+    multiply(dy, mask, dx)
+
+
+def _draw(mask: np.ndarray, masks: Masks) -> None:
+    rows = mask.reshape(len(mask), math.prod(mask.shape[1:]))
+    dropout_mask(rows, masks.p, masks.position, masks.counters)

@@ -277,10 +277,10 @@ def test_broken_merge_of_slabs_is_found(right, wrong):
 
 
 SOFTMAX = {
-    "a sum that does not follow the maximum": (1, "    sum *= expf(largest - next);\n", ""),
+    "a sum that does not follow the maximum": (1, "    sum *= exp_below(largest, next);\n", ""),
     "lanes that do not follow the maximum": (
         1,
-        "sum(sum * expf(largest - of_row), sum_of)",
+        "sum(sum * exp_below(largest, of_row), sum_of)",
         "sum(sum, sum_of)",
     ),
     "no barrier between the warps of a row": (
@@ -303,7 +303,7 @@ SOFTMAX = {
         "max(end, first_not_below(row_of_keys, scores.keys,",
     ),
     "a segment that begins a key late": (1, "if (numbers[middle] < number)", "if (numbers[middle] <= number)"),
-    "the piece before a segment": (1, "if (i + j >= begin && i + j < end) sum", "if (i + j < end) sum"),
+    "the piece before a segment": (1, "if (i + j < begin || i + j >= end) seen", "if (i + j >= end) seen"),
     "p before a segment": (1, "seen ? expf(to_float(value.at[j])", "i + j < end ? expf(to_float(value.at[j])"),
     "the mask of another head": (1, "head * dropout.matrix_apart", "0"),
     "the mask of another query": (1, "matrix_apart + query", "matrix_apart"),

@@ -20,7 +20,7 @@ from ..gradient import Gradient
 from ..window import Geometry
 from ..workspace import workspace
 from .elements import ElementKernel, element_kernel
-from .launch import num_pieces, spread, window_record
+from .launch import num_pieces, piece_of, spread, window_record
 from .matmul import multiply
 
 GATHER, SCATTER = (element_kernel("conv2d_im2col.cu", name=name) for name in ("im2col", "col2im"))
@@ -114,7 +114,7 @@ class Columns(Geometry):
 
     def _launch(self, kernel: ElementKernel, num_places: int, x: Any, arrays: tuple[Any, Any]) -> None:
         """Launch a kernel over the pixels, or the taps of all outputs, of the images ``x``."""
-        across = num_places * num_pieces(x.shape[3] // self.groups)
+        across = num_places * num_pieces(x.shape[3] // self.groups, piece_of(x))
         arguments = *arrays, window_record(self.window, x, self.groups)
         spread(device_of(x), kernel.of(x), across, len(x), arguments, layers=self.groups)
 

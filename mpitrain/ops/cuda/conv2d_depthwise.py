@@ -30,6 +30,10 @@ ALIGNMENT = 16
 ANY = element_kernel("conv2d_depthwise.cu")
 DX = element_kernel("conv2d_depthwise_gradients.cu", name="conv2d_depthwise_dx")
 DW = element_kernel("conv2d_depthwise_gradients.cu", name="conv2d_depthwise_dw")
+DW_BUILT = {
+    size: element_kernel("conv2d_depthwise_gradients.cu", {"KERNEL": size}, name="conv2d_depthwise_dw")
+    for size in SIZES
+}
 
 
 def filters(size: int, stride: int, flip: int) -> ElementKernel:
@@ -64,7 +68,7 @@ def dx(dy: Any, w: Any, out: Any, window: Window) -> None:
         padding = window.kernel[0] - 1 - window.padding[0], window.kernel[1] - 1 - window.padding[1]
         _convolve(dy, w, None, out, replace(window, padding=padding), 1)
         return
-    across = out.shape[1] * out.shape[2] * num_pieces(out.shape[3])
+    across = out.shape[1] * out.shape[2] * num_pieces(out.shape[3], PIECE)
     spread(device_of(out), DX.of(out), across, len(out), (dy, w, out, window_record(window, out, piece=PIECE)))
 
 
@@ -76,19 +80,28 @@ def dw(x: Any, dy: Any, out: Any, window: Window, accumulate: bool) -> None:
         return
     device: Any = device_of(out)
     images, height, _, channels = dy.shape
-    pieces, taps = num_pieces(channels), window.kernel[0] * window.kernel[1]
+    which, piece, taps = _dw_kernel(x, dy, window), PIECE, window.kernel[0] * window.kernel[1]
+    if which is DW_BUILT[5] and dy.itemsize == 4:
+        piece = PIECE // 2  # so that 25 sums of each channel fit into registers
+    pieces = num_pieces(channels, piece)
     wide = min(MOST_PIECES, 1 << (pieces - 1).bit_length())
-    columns, layers = ceil_div(pieces, wide), ceil_div(taps, TAPS)
+    columns, layers = ceil_div(pieces, wide), ceil_div(taps, TAPS) if which is DW else 1
     wanted = max(1, BLOCKS_PER_SM * device.num_processors // (columns * layers))
     lines = ceil_div(height, min(height, ceil_div(wanted, images)))
     strips = ceil_div(height, lines)
     parts = min(images * strips, wanted, MOST_BLOCKS[1])
     between = workspace(out, "parts of dw", (parts, taps * channels), np.float32)
     plan = Launch((columns, parts, layers), (wide, THREADS // wide, 1))
-    record = window_record(window, x, piece=PIECE)
-    launch(device, DW.of(x), plan, values((x, dy, between, record, divide_record(strips), lines)))
+    record = window_record(window, x, piece=piece)
+    launch(device, which.of(x), plan, values((x, dy, between, record, divide_record(strips), lines)))
     whole = Parts(ceil_div(taps * channels, BLOCK_COLUMNS), 1, parts)
     whole.launch(device, SUM_ROWS, between, out, parts, taps * channels, parts, int(accumulate))
+
+
+def _dw_kernel(x: Any, dy: Any, window: Window) -> ElementKernel:
+    """Return the kernel for dw: one that is built for a size of filters with a stride of 1, or the one for any."""
+    size, whole = window.kernel[0], _is_built(window, 0, x, dy)
+    return DW_BUILT[size] if whole and window.stride == (1, 1) else DW
 
 
 def _convolve(x: Any, w: Any, b: Any, y: Any, window: Window, flip: int) -> None:
@@ -96,7 +109,7 @@ def _convolve(x: Any, w: Any, b: Any, y: Any, window: Window, flip: int) -> None
     which = BUILT[window.kernel[0], window.stride[0], flip] if built else ANY
     lines = ceil_div(y.shape[1], ROWS) if built else y.shape[1]
     arguments = x, w, b, y, window_record(window, x, piece=PIECE)
-    spread(device_of(y), which.of(y), y.shape[2] * num_pieces(y.shape[3]), lines, arguments, layers=len(y))
+    spread(device_of(y), which.of(y), y.shape[2] * num_pieces(y.shape[3], PIECE), lines, arguments, layers=len(y))
 
 
 def _is_built(window: Window, flip: int, *arrays: Any) -> bool:

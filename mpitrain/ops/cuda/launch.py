@@ -10,7 +10,7 @@ import numpy as np
 from ...kernels.divide import FAST_DIVIDE, fast_divide
 from ...kernels.kernel import Kernel
 from ...kernels.launch import launch
-from ...kernels.plan import PIECE, THREADS, Launch, across_down, ceil_div
+from ...kernels.plan import THREADS, Launch, across_down, ceil_div
 from ..window import Window
 
 BLOCKS_PER_SM = 8
@@ -71,7 +71,7 @@ def piece_of(array: Any) -> int:
     return 16 // int(array.itemsize)
 
 
-def num_pieces(channels: int, piece: int = PIECE) -> int:
+def num_pieces(channels: int, piece: int) -> int:
     """Return the number of pieces of a pixel, the last of which may have fewer channels than the others."""
     return ceil_div(channels, piece)
 

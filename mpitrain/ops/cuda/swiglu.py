@@ -5,7 +5,7 @@ from typing import Any
 from ...device import device_of
 from .. import swiglu as ops
 from .elements import element_kernel, elements_fit
-from .launch import num_pieces, spread
+from .launch import num_pieces, piece_of, spread
 
 FORWARD, DX = (element_kernel("swiglu.cu", name=f"swiglu_{name}") for name in ("forward", "dx"))
 
@@ -15,7 +15,7 @@ def swiglu(x: Any, y: Any) -> bool:
     """One launch."""
     if not elements_fit(x, y):
         return False
-    spread(device_of(x), FORWARD.of(x), num_pieces(y.shape[1]), len(y), (x, y, *y.shape))
+    spread(device_of(x), FORWARD.of(x), num_pieces(y.shape[1], piece_of(y)), len(y), (x, y, *y.shape))
     return True
 
 
@@ -24,5 +24,5 @@ def swiglu_dx(x: Any, dy: Any, dx: Any) -> bool:
     """One launch."""
     if not elements_fit(x, dy, dx):
         return False
-    spread(device_of(x), DX.of(x), num_pieces(dy.shape[1]), len(dy), (x, dy, dx, *dy.shape))
+    spread(device_of(x), DX.of(x), num_pieces(dy.shape[1], piece_of(dy)), len(dy), (x, dy, dx, *dy.shape))
     return True

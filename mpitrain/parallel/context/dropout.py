@@ -27,6 +27,9 @@ class DropoutPart(Dropout):
         vars(self).update(vars(whole))
         self.tokens, self.rank = parts, rank
 
+    def _is_part(self) -> bool:
+        return True
+
     def _draw(self, mask: Any, ctx: Context) -> None:
         n, _, size = mask.shape
         key = ctx.seed, self.number, ctx.step

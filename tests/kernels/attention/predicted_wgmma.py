@@ -55,7 +55,7 @@ SHAPES = {
 def turn_of(kernel: str, size: int) -> Turn:
     make, rows_with_rows, sums = KERNELS[kernel]
     tile = make(size)
-    code = build(tile.file, "90a", {"HEAD_SIZE": size}, "NVRTC").kernels[tile.name]
+    code = build(tile.file, "90a", {"HEAD_SIZE": size}, "NVRTC").code
     instructions = code.turn("HGMMA", "HGMMA").total()
     scores = 64 * tile.other
     tensor = (rows_with_rows + sums) * scores * size / FMA

@@ -14,8 +14,7 @@ from tests.kernels.test_compile import BOTH, FENCES, GROWTH, check_resources
 
 pytestmark = pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU")
 
-FORWARD, DKV, DQ = "attention_wgmma", "attention_wgmma_dkv", "attention_wgmma_dq"
-FILES = {FORWARD: "attention_wgmma.cu", DKV: "attention_wgmma_dx.cu", DQ: "attention_wgmma_dx.cu"}
+NAMES = FORWARD, DKV, DQ = "attention_wgmma", "attention_wgmma_dkv", "attention_wgmma_dq"
 EACH = [  # the sizes that most models have, by the compiler that users have; all others too where time does not count
     pytest.param(size, compiler, marks=() if size in (64, 128) and compiler == "NVRTC" else pytest.mark.slow)
     for size in HEADS
@@ -41,21 +40,21 @@ TURNS = {
 
 
 def code_of(name: str, size: int, compiler: str) -> MachineCode:
-    return build(FILES[name], "90a", {"HEAD_SIZE": size}, compiler).kernels[name]
+    return build(f"{name}.cu", "90a", {"HEAD_SIZE": size}, compiler).code
 
 
 @each
-@pytest.mark.parametrize("file", sorted(set(FILES.values())))
-def test_registers_suffice(file, size, compiler):
+@pytest.mark.parametrize("name", NAMES)
+def test_registers_suffice(name, size, compiler):
     """And 168 (or with three consumers 128) of each thread are what setmaxnreg shares out."""
-    built = build(file, "90a", {"HEAD_SIZE": size}, compiler)
+    built = build(f"{name}.cu", "90a", {"HEAD_SIZE": size}, compiler)
     check_resources(built.said)
-    assert built.registers == (128 if size <= 64 and file == "attention_wgmma.cu" else 168)
+    assert built.registers == (128 if size <= 64 and name == FORWARD else 168)
     assert not built.code.count("LDL", "STL"), "local memory"
 
 
 @each
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", NAMES)
 def test_main_loop(name, size, compiler):
     """Its products, an exponential and half a rounding for each score and factor, no fences, and little besides."""
     code, turn = code_of(name, size, compiler), TURNS[name]
@@ -76,7 +75,7 @@ def test_main_loop(name, size, compiler):
 
 
 @each
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_fences_and_copies_of_four_dims(name, size, compiler):
     code = code_of(name, size, compiler)
     assert [code.counts[fence] for fence in FENCES] == [0, 0]
@@ -87,7 +86,7 @@ def test_no_fences_and_copies_of_four_dims(name, size, compiler):
 
 
 @each
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", NAMES)
 def test_registers_are_shared_out(name, size, compiler):
     consumers = 3 if name == FORWARD and size <= 64 else 2
     shares = (32, 160) if consumers == 3 else (24, 240)

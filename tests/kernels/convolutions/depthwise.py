@@ -82,9 +82,11 @@ def dw(case: Case, parts: int = 3, lines: int = 2, edit=None) -> None:
     (x, x_value), (dy, dy_value) = arrays.draw(*x_shape), arrays.draw(*y_shape)
     taps, strips = w_shape[0] * w_shape[1], -(-y_shape[1] // lines)
     partials = arrays.room(parts, taps, case.channels, dtype=np.float32)
-    kernels = cpu.build("conv2d_depthwise_gradients.cu", edit, ELEMENT_BF16=case.bf16)
-    arguments = x, dy, partials, window_record(case.window, x, piece=4), divide_record(strips), i32(lines)
-    grid, block = (-(-case.channels // 32), parts, -(-taps // 9)), (8, 32, 1)
+    built = case.kernel if case.window.stride == (1, 1) else 0
+    piece = 2 if built == 5 and not case.bf16 else 4
+    kernels = cpu.build("conv2d_depthwise_gradients.cu", edit, ELEMENT_BF16=case.bf16, KERNEL=built)
+    arguments = x, dy, partials, window_record(case.window, x, piece=piece), divide_record(strips), i32(lines)
+    grid, block = (-(-case.channels // (8 * piece)), parts, 1 if built else -(-taps // 9)), (8, 32, 1)
     launch(kernels, "conv2d_depthwise_dw", *arguments, grid=grid, block=block, seed=case.seed)
     expected = np.empty(w_shape)
     Depthwise(case.window, case.size).dw(x_value, dy_value, expected, False)

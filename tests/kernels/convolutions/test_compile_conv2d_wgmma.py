@@ -10,7 +10,7 @@ from tests.kernels import tools
 from tests.kernels.convolutions.cases import of
 from tests.kernels.convolutions.hopper import wide
 from tests.kernels.machine_code import Built, build, check_registers_are_shared_out
-from tests.kernels.test_compile import FENCES, GROWTH, check_resources
+from tests.kernels.test_compile import FENCES, GROWTH, check_resources, per_thread
 
 pytestmark = pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU")
 
@@ -66,6 +66,7 @@ def test_nothing_waits_in_the_loop(case, compiler):
     code = built(case, compiler).code
     meetings = 2 if case[1].cluster > 1 else 0
     assert [code.counts[name] for name in ("UCGABAR_WAIT", *FENCES)] == [meetings] * 3
+    assert per_thread(code.turn("HGMMA", "HGMMA")) <= 20, "descriptors are computed by the uniform unit"
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,10 @@ def test_strips(built_for, instructions, arch):
 
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("bf16", [0, 1])
-def test_gradients(arch, bf16):
-    built = build("conv2d_depthwise_gradients.cu", arch, {"ELEMENT_BF16": bf16})
+@pytest.mark.parametrize(("size", "registers"), [(0, 168), (3, 128), (5, 255)])
+def test_gradients(arch, bf16, size, registers):
+    """Resources; tests/kernels/memory_bound_cases.py has the instructions of a turn of the main loop."""
+    built = build("conv2d_depthwise_gradients.cu", arch, {"ELEMENT_BF16": bf16, "KERNEL": size})
     check_resources(built.said)
-    assert built.registers <= 168
+    assert built.registers <= registers
     assert not built.code.count("MUFU", "I2F"), "a division"

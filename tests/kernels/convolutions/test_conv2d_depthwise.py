@@ -17,6 +17,8 @@ CASES = [  # lines that fill strips and that do not, channels beyond one block, 
     Case(Window((3, 2), (2, 3), (2, 1), (3, 2)), (9, 12), 7),
     Case(Window((4, 3), (1, 1), (4, 0)), (5, 6), 10, bf16=1),
     Case(Window((1, 1), (2, 2)), (5, 5), 33, bias=False),
+    Case(Window((5, 5), padding=(2, 2)), (7, 11), 44, kernel=5),
+    Case(Window((3, 3), padding=(0, 2)), (11, 3), 8, kernel=3, bf16=1),
 ]
 
 
@@ -55,7 +57,13 @@ BROKEN = [
     (depthwise.dw, ANY, "    __syncthreads();\n    if (threadIdx.y == 0", "    if (threadIdx.y == 0"),
     (depthwise.dw, ANY, "ow = threadIdx.y; ow < window.out_width", "ow = threadIdx.y; ow + 1 < window.out_width"),
     (depthwise.dw, ANY, "first = at.remainder * height", "first = 0"),
-    (depthwise.dw, ANY, "taps.w[t] = tap.remainder * window.dilation[1]", "taps.w[t] = tap.remainder"),
+    (depthwise.dw, ANY, "w[t] = tap.remainder * window.dilation[1]", "w[t] = tap.remainder"),
+    (depthwise.dw, PLAIN, "slopes[(i - kh + KERNEL) % KERNEL]", "slopes[(i + kh) % KERNEL]"),
+    (depthwise.dw, PLAIN, "turn < lines + KERNEL - 1; turn", "turn < lines; turn"),
+    (depthwise.dw, PLAIN, "line < lines, PIECE", "first + line < window.out_height, PIECE"),
+    (depthwise.dw, PLAIN, "top = first - window.padding[0]", "top = first"),
+    (depthwise.dw, PLAIN, "is_line && unsigned(left + kw) < unsigned(window.width)", "is_line"),
+    (depthwise.dw, PLAIN, "KERNEL > 0 ? count > 0", "KERNEL > 0 ? count > PIECE"),
 ]
 
 

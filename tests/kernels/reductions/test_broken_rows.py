@@ -38,6 +38,10 @@ def dropout(kernels):
     OPS["dropout_mask"].numpy(expected, 0.5, (12, 3, 5, 2**33))
     yield mask[:5], expected
     yield np.isnan(mask[5:]), True
+    x = np.random.default_rng(0).standard_normal((8, 37)).astype(np.float32)
+    y = x.copy()
+    launch(kernels, "dropout", y, y, *place)
+    yield y, np.concatenate([x[:5] * expected, x[5:]])
 
 
 def batchnorm(kernels):
@@ -112,8 +116,11 @@ MISTAKES = {
     "smoothed without the weight": ("softmax_cross_entropy", "weight * smoothing / k", "smoothing / k"),
     "a target in another piece": ("softmax_cross_entropy", "here == j", "here % 16 == j"),
     "pieces not exchanged": ("dropout", "if (apart) bits.exchange(apart);", ""),
-    "the row of another thread": ("dropout", "rows * SHARED + (own ^ apart)", "rows * SHARED + own"),
-    "rows behind the last": ("dropout", "if (row < n) store", "store"),
+    "the row of another thread": ("dropout", "rows * SHARED + (own ^ apart)", "rows * SHARED + own + 0 * apart"),
+    "rows behind the last": ("dropout", "if (row_of(apart) < n) write", "write"),
+    "the pieces of another row": ("dropout", "items[apart] = read(row_of(apart), col)",
+                                  "items[apart] = read(row_of(0), col)"),
+    "an upper half with its lower half": ("dropout", "at[k / 2] >= threshold << 16", "at[k / 2] > threshold << 17"),
     "a ReLU without the shift": ("batchnorm", "fmaf(scale, x - mean, shift)", "fmaf(scale, x - mean, 0.f)"),
     "a ReLU in dx alone": ("batchnorm", "else if (relu)\n        value *= relu_slope(",
                            "else if (false)\n        value *= relu_slope("),

@@ -12,7 +12,6 @@ from mpitrain.errors import AgreedError, UserError
 from mpitrain.parallel.moves.cases import CASES
 
 pytestmark = pytest.mark.mpi
-
 PAGE = Path(__file__).parents[3] / "docs" / "moves.md"
 
 

@@ -12,7 +12,6 @@ from mpitrain.serving.refusal import Refusal
 from mpitrain.training.directory.trained_model import TrainedModel
 
 DIGITS = {"extremes": Extremes(np.zeros(1), np.full(1, 16.0)), "dtype": "uint8"}
-
 TABLE = {"feature_names": ("a", "b"), "dtype": "float64"}
 
 
