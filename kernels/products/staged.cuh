@@ -10,6 +10,7 @@
 #include "common/ptx/tensor_copy.cuh"
 #include "products/chunks.cuh"
 #include "products/epilogue.cuh"
+#include "products/scatter.cuh"
 
 static_assert(!COLUMN_MOMENTS, "this epilogue writes sums of columns, and no moments");
 

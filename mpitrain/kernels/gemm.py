@@ -85,6 +85,8 @@ class Tile:
         Kernels of wgmma: those of m that one block of a cluster computes.
     buffers : int
         gemm_wgmma: chunks of results of each warp that may be on their way to memory.
+    column_bytes : int
+        conv2d_wgmma: shared memory in which warps add up their columns.
     ping_pong : bool
         gemm_wgmma: whether its two consumers take tiles in turn (else, each half of a tile).
     """
@@ -98,6 +100,7 @@ class Tile:
     rows: int = WGMMA_ROWS
     buffers: int = 0
     ping_pong: bool = False
+    column_bytes: int = 0
 
     @property
     def name(self) -> str:
@@ -130,7 +133,7 @@ class Tile:
         if not self.is_persistent:
             return self.stages * (self.m + self.n) * 128
         ring = self.stages * ((self.rows + ceil_div(self.n, BOX) * BOX) * 128 + 2 * BARRIER_BYTES)
-        return ring + WGMMA_WARPS * self.buffers * (CHUNK_BYTES + BARRIER_BYTES) + 1024
+        return ring + WGMMA_WARPS * self.buffers * (CHUNK_BYTES + BARRIER_BYTES) + self.column_bytes + 1024
 
     @property
     def slab(self) -> int:
