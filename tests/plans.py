@@ -4,15 +4,7 @@ import dataclasses
 
 from mpitrain.models import Codes, build
 from mpitrain.models.outline import describe
-from mpitrain.planning import (
-    PRECISIONS,
-    Estimator,
-    Level,
-    Machine,
-    Product,
-    Speed,
-    Unit,
-)
+from mpitrain.planning import PRECISIONS, Estimator, Level, Machine, Product, Speed, Unit
 from mpitrain.planning.estimate import Work
 
 MIXED = PRECISIONS["mixed"]

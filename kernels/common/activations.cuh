@@ -4,6 +4,7 @@
 #pragma once
 #include "common/numbers.cuh"
 #include "common/ptx/exp2.cuh"
+#include "common/ptx/tanh.cuh"
 
 __device__ __forceinline__ float relu_of(float x) { return x > 0 ? x : (x == x ? 0 : x); }
 __device__ __forceinline__ float relu_slope(float x) { return x > 0 ? 1.f : (x == x ? 0.f : x); }
@@ -26,18 +27,6 @@ __device__ __forceinline__ float gelu_tanh_slope(float x) {  // tanh' = 1 - tanh
 }
 
 // Cheap ones, where the result is rounded to bf16 anyway (its relative rounding error is up to 2^-9 = 0.002).
-
-// tanh by the unit for special functions (MUFU.TANH, sm_75): a relative error of up to 2^-11. PTX ISA, "tanh".
-__device__ __forceinline__ float tanh_approx(float x) {
-#ifdef CUDA_ON_CPU
-  const unsigned bits = float_bits(tanhf(x));
-  return x != x ? x : float_from_bits((bits + 0x800) & ~0xFFFu);  // 11 bits behind the first: as far off
-#else
-  float y;
-  asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-#endif
-}
 
 // The normal distribution by a polynomial, a minimax fit of erf (x / sqrt 2) / 2 over |x| <= 3.8 that reaches 1/2 there:
 // off by 7.6e-5 at most, and exactly 0 and 1 beyond. So GELU is off by 1e-4 |x| at most.

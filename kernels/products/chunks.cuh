@@ -26,22 +26,26 @@ struct ChunkPlace<bf16> {
   __device__ __forceinline__ void put(unsigned char* chunk, const float (&x)[G][4]) const {
     static_assert(G % 2 == 0, "two groups at a time");
 #pragma unroll
-    for (int g = 0; g < G; g += 2) {
-      const unsigned r[4] = {to_bf16_pair(x[g][0], x[g][1]), to_bf16_pair(x[g][2], x[g][3]),
-                             to_bf16_pair(x[g + 1][0], x[g + 1][1]), to_bf16_pair(x[g + 1][2], x[g + 1][3])};
-      stmatrix_x4(chunk + row + 16 * (piece ^ g), r);
-    }
+    for (int g = 0; g < G; g += 2) put_two(chunk, g, x[g], x[g + 1]);
   }
   template <int G>
   __device__ __forceinline__ void get(const unsigned char* chunk, float (&x)[G][4]) const {
 #pragma unroll
-    for (int g = 0; g < G; g += 2) {
-      unsigned r[4];
-      ldmatrix_x4(r, chunk + row + 16 * (piece ^ g));
+    for (int g = 0; g < G; g += 2) get_two(chunk, g, x[g], x[g + 1]);
+  }
+  // Groups g, which is even, and g + 1.
+  __device__ __forceinline__ void put_two(unsigned char* chunk, int g, const float (&x)[4],
+                                          const float (&y)[4]) const {
+    const unsigned r[4] = {to_bf16_pair(x[0], x[1]), to_bf16_pair(x[2], x[3]), to_bf16_pair(y[0], y[1]),
+                           to_bf16_pair(y[2], y[3])};
+    stmatrix_x4(chunk + row + 16 * (piece ^ g), r);
+  }
+  __device__ __forceinline__ void get_two(const unsigned char* chunk, int g, float (&x)[4], float (&y)[4]) const {
+    unsigned r[4];
+    ldmatrix_x4(r, chunk + row + 16 * (piece ^ g));
 #pragma unroll
-      for (int i = 0; i < 8; i++)
-        x[g + i / 4][i % 4] = float_from_bits(i % 2 ? r[i / 2] & 0xFFFF0000 : r[i / 2] << 16);
-    }
+    for (int i = 0; i < 8; i++)
+      (i < 4 ? x : y)[i % 4] = float_from_bits(i % 2 ? r[i / 2] & 0xFFFF0000 : r[i / 2] << 16);
   }
 };
 

@@ -107,22 +107,30 @@ __device__ __forceinline__ void multiply(float (&sums)[GROUPS][4],
 // The warpgroup of this thread, as a number that the compiler knows to be the same in all lanes.
 __device__ __forceinline__ int warpgroup() { return __shfl_sync(~0u, threadIdx.x / WARPGROUP, 0); }
 
-// The life of a block of three warpgroups: one thread of the first calls produce(), all of the others consume().
-// `readers`: see init.
-template <int NUM_STAGES, int A_BYTES, int B_BYTES, int BLOCKS, class Produce, class Consume>
-__device__ __forceinline__ void run_warpgroups(const Ring<NUM_STAGES, A_BYTES, B_BYTES, BLOCKS>& ring, int readers,
-                                               Produce produce, Consume consume) {
-  if (threadIdx.x == 0) ring.init(readers);
+// The life of a block of warpgroups: one thread calls init(), the first warpgroup produce(), all of the others consume().
+template <int BLOCKS, class Init, class Produce, class Consume>
+__device__ __forceinline__ void run_roles(Init init, Produce produce, Consume consume) {
+  if (threadIdx.x == 0) init();
   if (BLOCKS > 1)
     cluster_barrier();
   else
     __syncthreads();
   if (warpgroup() == 0) {
     registers_give<40>();
-    if (threadIdx.x == 0) produce();
+    produce();
   } else {
     registers_take<232>();
     consume();
   }
   if (BLOCKS > 1) cluster_barrier();  // no block exits while others may still arrive at its barriers
+}
+
+// The same where one thread of the first calls produce(). `readers`: see Ring's init.
+template <int NUM_STAGES, int A_BYTES, int B_BYTES, int BLOCKS, class Produce, class Consume>
+__device__ __forceinline__ void run_warpgroups(const Ring<NUM_STAGES, A_BYTES, B_BYTES, BLOCKS>& ring, int readers,
+                                               Produce produce, Consume consume) {
+  const auto one = [&] {
+    if (threadIdx.x == 0) produce();
+  };
+  run_roles<BLOCKS>([&] { ring.init(readers); }, one, consume);
 }

@@ -34,8 +34,8 @@ class TensorMap:
     size : (columns, rows, matrices) or (columns, rows, matrices, batches)
     row_bytes, matrix_bytes, batch_bytes : int
         Distance from one row to the next, from one matrix to the next, and from one batch to the next.
-    box : (columns, rows)
-        Its row is 128 bytes wide; the copy permutes pieces of 16 bytes within it (swizzle).
+    box : (columns, rows), (columns, rows, matrices) or (columns, rows, matrices, batches)
+        Its row is 128 bytes wide; the copy permutes pieces of 16 bytes within it (swizzle). 1 of what is not named.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class TensorMap:
     size: tuple[int, ...]
     row_bytes: int
     matrix_bytes: int
-    box: tuple[int, int]
+    box: tuple[int, ...]
     batch_bytes: int = 0
 
     @property
@@ -65,7 +65,9 @@ class TensorMap:
             raise ValueError(
                 f"a tensor map must have 1 to 2**32 elements each way, less than 2**40 bytes apart: {self}"
             )
-        if self.box[0] * self.element_bytes != SWIZZLE_BYTES or not 1 <= self.box[1] <= 256:
+        if not 2 <= len(self.box) <= len(self.size):
+            raise ValueError(f"a box must have two dims or more, no more than its map: {self}")
+        if self.box[0] * self.element_bytes != SWIZZLE_BYTES or min(self.box) < 1 or max(self.box[1:]) > 256:
             raise ValueError(f"a box must be {SWIZZLE_BYTES} bytes wide and 1 to 256 rows high: {self}")
 
 
@@ -163,7 +165,7 @@ def _tiled(planned: TensorMap) -> tuple[str, tuple[Any, ...]]:
     rank = len(planned.size)
     return "cuTensorMapEncodeTiled", (
         (ctypes.c_uint64 * (rank - 1))(*planned.strides),
-        (ctypes.c_uint32 * rank)(*planned.box, *[1] * (rank - 2)),
+        (ctypes.c_uint32 * rank)(*planned.box, *[1] * (rank - len(planned.box))),
         (ctypes.c_uint32 * rank)(*[1] * rank),
     )
 

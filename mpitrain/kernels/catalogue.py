@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from itertools import product
 
-from . import attention, attention_wgmma, convolution_plan
+from . import attention, attention_wgmma, convolution_lines, convolution_plan
 from .convolution import KINDS, Convolution
 from .gemm import EPILOGUES, INPUTS, TILES, Shape
 from .kernel import Kernel, entries, kernel, sources, text_of
@@ -96,7 +96,8 @@ def _outputs(inputs: str, epilogue: str) -> tuple[str, ...]:
 def convolutions() -> list[Kernel]:
     """Return all variants of the convolutions that training uses: channels in whole chunks of 16 bytes, and not."""
     found = []
-    for tile, kind in product(convolution_plan.TILES, KINDS):
+    by_taps = [tile for tile in convolution_plan.TILES if tile not in convolution_lines.TILES]
+    for tile, kind in product(by_taps, KINDS):
         for inputs in INPUTS[tile.kernel]:
             outputs = "bf16" if inputs == "bf16" and kind != "dw" else "fp32"
             conv = Convolution(kind, 1, (1, 1), 8, 8, (1, 1), inputs=inputs, outputs=outputs)
@@ -105,7 +106,7 @@ def convolutions() -> list[Kernel]:
                 convolution_plan.built_for(tile, replace(each, epilogue=epilogue), odd, moments)
                 for each, odd, (epilogue, moments) in product((conv, strided), (False, True), CONVOLUTIONS[kind])
             ]
-    return list(dict.fromkeys(found))
+    return [*dict.fromkeys(found), *convolution_lines.common_kernels()]
 
 
 def others() -> list[Kernel]:

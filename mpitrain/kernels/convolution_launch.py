@@ -52,9 +52,8 @@ def _maps(device: Any, made: ConvolutionPlan, number: int, operands: Operands) -
     """Return the tensor maps of a launch, if its kernel takes them."""
     if not made.parts:
         return ()
-    part = made.parts[number]
-    images = join_maps([device.tensor_map(planned) for planned in part.images_maps(operands.a)])
-    return images, device.tensor_map(part.factor_map(operands.b, made.tile))
+    arguments = made.parts[number].maps(made.tile, operands.a, operands.b, operands.out, operands.c or operands.out)
+    return tuple(join_maps([device.tensor_map(planned) for planned in each]) for each in arguments)
 
 
 def gemm_record(made: ConvolutionPlan, conv: Convolution, number: int, operands: Operands) -> bytes:

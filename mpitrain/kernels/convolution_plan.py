@@ -16,9 +16,9 @@ from functools import lru_cache
 from math import prod
 
 from ..errors import UserError
-from . import convolution_wgmma
+from . import convolution_lines, convolution_wgmma
 from .convolution import KINDS, Classes, Convolution
-from .convolution_wgmma import Part, parts_of
+from .convolution_wgmma import Part
 from .gemm import EPILOGUES, MOST_SPLITS, SPLIT_STEP, SUM_ROWS, SUM_THREADS, Shape, Tile, split_choices, sum_grid
 from .kernel import Kernel, arch_number, kernel
 from .plan import MOST_ACROSS, Launch, ceil_div, fits_grid
@@ -32,6 +32,7 @@ TILES = (
     Tile("conv2d_mma", 128, 64, 64, 32, stages=4),
     Tile("conv2d_mma", 64, 64, 32, 32, stages=4),
     *convolution_wgmma.TILES,
+    *convolution_lines.TILES,
 )
 L2_RATE = 2  # of the memory's
 MOST_WAVES = 4  # of blocks, that parts of K fill
@@ -47,7 +48,7 @@ class ConvolutionPlan:
     k_split : int
         Depth of each part of K.
     slab : int
-        The number of rows of one column sum.
+        The number of rows of one column sum; 0 if this kernel writes none for these sizes.
     parts : tuple of Part
         For a kernel that takes tensor maps before its record: of each launch.
     """
@@ -80,13 +81,24 @@ def covers(conv: Convolution) -> bool:
 
 def takes(tile: Tile, conv: Convolution, arch: str) -> bool:
     """Return whether ``tile`` can compute ``conv`` on ``arch``."""
-    return tile.takes(conv.shape(), arch) and (not tile.is_persistent or bool(parts_of(conv)))
+    if tile in convolution_lines.TILES:
+        return arch == "sm_90a" and convolution_lines.tile_of(conv) == tile and convolution_lines.covers(conv)
+    return tile.takes(conv.shape(), arch) and (not tile.is_persistent or bool(parts_of(tile, conv)))
+
+
+def parts_of(tile: Tile, conv: Convolution) -> tuple[Part, ...]:
+    """Return the launches of a tile of wgmma; none of others, or where it does not cover ``conv``."""
+    if tile in convolution_lines.TILES:
+        return convolution_lines.parts_of(conv)
+    return convolution_wgmma.parts_of(conv) if tile.is_persistent else ()
 
 
 def built_for(tile: Tile, conv: Convolution, elementwise: bool = False, moments: bool = False) -> Kernel:
     """Return the kernel that computes ``conv`` in ``tile``, and with ``moments`` those of slabs of its rows."""
+    if tile in convolution_lines.TILES:
+        return convolution_lines.built_for(conv, moments)
     if tile.is_persistent:
-        return convolution_wgmma.built_for(tile, conv, any(part.scattered for part in parts_of(conv)), moments)
+        return convolution_wgmma.built_for(tile, conv, any(part.scattered for part in parts_of(tile, conv)), moments)
     macros = {"CONVOLUTION": KINDS.index(conv.kind), "EPILOGUE": EPILOGUES.index(conv.epilogue)}
     macros |= {"TILE_M": tile.m, "TILE_N": tile.n, "WARP_M": tile.warp_m, "WARP_N": tile.warp_n}
     macros |= {"COLUMN_MOMENTS": 1} if moments else {}
@@ -109,7 +121,7 @@ def make_plan(
 
     ``elementwise``: the arrays are not aligned to 16 bytes. ``moments``: the last launch writes those of slabs, too.
     """
-    parts = parts_of(conv) if tile.is_persistent else ()
+    parts = parts_of(tile, conv)
     shape = parts[0].shape if parts else conv.shape(conv.classes()[0])
     k_split = ceil_div(ceil_div(max(1, shape.k), max(1, splits)), SPLIT_STEP) * SPLIT_STEP
     splits = max(1, ceil_div(shape.k, k_split))
@@ -117,9 +129,11 @@ def make_plan(
         launches = tuple((part.classes, part.launch(tile, splits, num_processors)) for part in parts)
     else:
         launches = tuple((classes, _launch(conv, classes, tile, splits)) for classes in conv.classes())
-    built = built_for(tile, conv, elementwise, moments and splits == 1)
     if splits == 1:
-        return ConvolutionPlan(tile, built, launches, 1, k_split, None, None, tile.slab, parts)
+        slab = parts[0].slab(tile, num_processors) if parts else tile.slab
+        built = built_for(tile, conv, elementwise, moments and slab > 0)
+        return ConvolutionPlan(tile, built, launches, 1, k_split, None, None, slab, parts)
+    built = built_for(tile, conv, elementwise)
     macros = {"EPILOGUE": EPILOGUES.index(conv.epilogue), "OUTPUT_BF16": int(conv.outputs == "bf16")}
     macros |= {"COLUMN_MOMENTS": 1} if moments else {}
     summed = kernel("gemm_sum.cu", macros), Launch(sum_grid(shape), (SUM_THREADS, 1, 1))
@@ -187,10 +201,10 @@ def choose_convolution(
 def splits_of(conv: Convolution, tile: Tile, num_processors: int) -> tuple[int, ...]:
     """Return the numbers of parts of K to consider: powers of 2, and those that fill whole waves of blocks.
 
-    Only 1 where rows of out are those of several classes.
+    Only 1 where rows of out are those of several classes, or line by line.
     """
     launches = conv.classes()
-    if len(launches) > 1 or launches[0].num > 1:
+    if len(launches) > 1 or launches[0].num > 1 or tile in convolution_lines.TILES:
         return (1,)
     shape = conv.shape(launches[0])
     powers = split_choices(shape)
@@ -202,13 +216,16 @@ def splits_of(conv: Convolution, tile: Tile, num_processors: int) -> tuple[int, 
 
 def microseconds(conv: Convolution, tile: Tile, splits: int, num_processors: int, table: Table) -> float:
     """Return the time that the model predicts."""
-    parts = parts_of(conv) if tile.is_persistent else ()
+    share = table.shares.get(tile.name) or read_table().shares[tile.name]  # an older table has no convolutions
+    if tile in convolution_lines.TILES:
+        time = convolution_lines.microseconds(conv, tile, num_processors, table, share)
+        return max(time, moved_bytes(conv) / table.bytes_per_us)
+    parts = parts_of(tile, conv)
     each = [shape for part in parts for shape in part.shapes]
     each = each or [(conv.shape(Classes((v,), (h,)))) for classes in conv.classes() for v, h in classes.each()]
     counts = [(ceil_div(s.m, tile.m) * ceil_div(s.n, tile.n) * s.batch * splits, s.k / splits) for s in each]
     blocks = sum(count for count, _ in counts)
     depth = sum(count * k for count, k in counts) / max(1, blocks)
-    share = table.shares.get(tile.name) or read_table().shares[tile.name]  # an older table has no convolutions
     rate = table.rates[conv.inputs] * share
     rows = tile.m // tile.cluster
     waves = ceil_div(blocks, max(1, num_processors // tile.cluster))

@@ -94,6 +94,14 @@ class Part:
         rows = tile.n if conv.kind == "dx" else BOX
         return TensorMap(address, 2, size, row, size[1] * row, (BOX, rows // tile.cluster))
 
+    def maps(self, tile: Tile, a: int, b: int, out: int, c: int) -> tuple[tuple[TensorMap | Im2colMap, ...], ...]:
+        """Return the maps of each argument before the record, of the arrays that begin at these addresses."""
+        return self.images_maps(a), (self.factor_map(b, tile),)
+
+    def slab(self, tile: Tile, num_processors: int) -> int:
+        """Return the rows of one column sum, or of the moments of one part; 0 where none are written."""
+        return tile.slab
+
     def launch(self, tile: Tile, splits: int, num_processors: int) -> Launch:
         """Return the launch of as many clusters as there is work for, or as fit."""
         tiles = sum(ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) for shape in self.shapes)
@@ -114,7 +122,7 @@ def parts_of(conv: Convolution) -> tuple[Part, ...]:
         return ()
     if conv.images * max(prod(conv.output), prod(conv.size)) > MOST_ACROSS:
         return ()
-    parts = [_part(conv, classes) for classes in conv.classes()]
+    parts = [upward_part(conv, classes) for classes in conv.classes()]
     return tuple(parts) if all(map(_fits, parts)) else ()
 
 
@@ -132,7 +140,8 @@ def _upward(axis: Axis) -> Axis:
     )
 
 
-def _part(conv: Convolution, classes: Classes) -> Part:
+def upward_part(conv: Convolution, classes: Classes) -> Part:
+    """Return the launch of ``classes``, their taps in the order in which they lie in the images."""
     upward = Classes(*(tuple(map(_upward, axes)) for axes in (classes.vertical, classes.horizontal)))
     shapes = [conv.shape(Classes((v,), (h,))) for v, h in upward.each()]
     if conv.kind != "dw":

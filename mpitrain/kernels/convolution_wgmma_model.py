@@ -12,8 +12,8 @@ from typing import NamedTuple
 from .bench.cases import RESNET50
 from .convolution import KINDS, Convolution
 from .convolution_model import LAUNCH_S, of_layer
-from .convolution_plan import choose_convolution, moved_bytes
-from .convolution_wgmma import parts_of
+from .convolution_plan import microseconds, moved_bytes, splits_of, takes
+from .convolution_wgmma import TILES, parts_of
 from .gemm import Tile
 from .gpu_rates import H100
 from .plan import ceil_div
@@ -36,9 +36,10 @@ class Prediction(NamedTuple):
 
 
 def predict(conv: Convolution) -> Prediction:
-    """Return the predicted time of a convolution by conv2d_wgmma or conv2d_dw_wgmma."""
-    tile, splits = choose_convolution(conv, "sm_90a", H100.processors, read_table())
-    assert tile.is_persistent, f"{conv} is left to {tile.name}"
+    """Return the predicted time of a convolution by conv2d_wgmma or conv2d_dw_wgmma, in the best of their tiles."""
+    processors, table = H100.processors, read_table()
+    ways = [(tile, n) for tile in TILES if takes(tile, conv, "sm_90a") for n in splits_of(conv, tile, processors)]
+    tile, splits = min(ways, key=lambda way: microseconds(conv, way[0], way[1], processors, table))
     memory = moved_bytes(conv) / H100.hbm_bytes
     parts, clusters = parts_of(conv), H100.processors // tile.cluster
     pieces, l2, tensor, busy = 0, 0.0, 0.0, 0.0

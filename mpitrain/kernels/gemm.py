@@ -35,8 +35,9 @@ MOST_SPLITS = 64
 SUM_ROWS, SUM_COLUMNS, SUM_THREADS = 32, 128, 256  # of a block of gemm_sum
 INPUTS = {"gemm_simt": ("fp32",), "gemm_mma": ("tf32", "bf16"), "gemm_wgmma": ("bf16", "tf32")}
 INPUTS |= {"conv2d_simt": ("fp32",), "conv2d_mma": ("tf32", "bf16"), "conv2d_wgmma": ("bf16",)}
+INPUTS["conv2d_lines_wgmma"] = ("bf16",)
 LEAST_ARCH = {"gemm_simt": 75, "gemm_mma": 80, "gemm_wgmma": 90}
-LEAST_ARCH |= {"conv2d_simt": 75, "conv2d_mma": 80, "conv2d_wgmma": 90}
+LEAST_ARCH |= {"conv2d_simt": 75, "conv2d_mma": 80, "conv2d_wgmma": 90, "conv2d_lines_wgmma": 90}
 BOX = 64  # bf16 in a row of 128 bytes, as the copy engine writes them for gemm_wgmma
 BOX_FP32 = 32
 WGMMA_ROWS, WGMMA_THREADS = 128, 384  # of a block: one producer and two consumers
@@ -102,7 +103,7 @@ class Tile:
 
     @property
     def is_persistent(self) -> bool:
-        """True if a block computes tile after tile, fed by the copy engine (gemm_wgmma, conv2d_wgmma)."""
+        """True if a block computes tile after tile, fed by the copy engine (kernels named _wgmma)."""
         return self.kernel.endswith("_wgmma")
 
     @property

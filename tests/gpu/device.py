@@ -15,7 +15,7 @@ from collections import Counter
 
 import numpy as np
 
-from mpitrain.device import Device, Graph, Im2colMap, is_bf16, register
+from mpitrain.device import Device, Graph, is_bf16, register
 from mpitrain.device.bf16 import widened
 from tests.gpu.arrays import CAPTURED, MISSING, Array, HiddenSync, unwrap
 from tests.kernels import cpu
@@ -250,15 +250,7 @@ class ShimDevice(Device):
         return None
 
     def tensor_map(self, planned):
-        if isinstance(planned, Im2colMap):
-            return gemm.shim_im2col_map(planned)
-        return gemm.shim_map(
-            planned.address,
-            planned.element_bytes,
-            planned.size,
-            (planned.element_bytes, *planned.strides),
-            planned.box,
-        )
+        return gemm.shim_planned_map(planned)
 
     def launch(self, function, grid, block, shared_bytes, arguments):
         name, kernels = function

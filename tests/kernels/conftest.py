@@ -7,9 +7,6 @@ import pytest
 from tests.gpu.which import open_gpu
 from tests.kernels import card, cpu
 
-# About the shim, or about what compilers make: the same with and without a GPU. How the names of such files begin.
-ELSEWHERE = "test_broken", "test_bounds", "test_plans", "test_compile", "test_cpu_sanitizers", "test_lab"
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _on_a_gpu(request):
@@ -21,5 +18,5 @@ def _on_a_gpu(request):
 
 def pytest_collection_modifyitems(config, items):
     for item in items:
-        if config.option.gpu and (item.get_closest_marker("shim") or item.path.stem.startswith(ELSEWHERE)):
+        if config.option.gpu and (item.get_closest_marker("shim") or item.path.stem.startswith(card.ELSEWHERE)):
             item.add_marker(pytest.mark.skip(reason="not about a kernel on a GPU"))

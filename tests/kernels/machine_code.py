@@ -72,6 +72,12 @@ class MachineCode:
             way for way in ways if way and all(count in (None, count_of(way, kind)) for kind, count in kinds.items())
         ]
 
+    def turn_of_all(self, core: str, wanted: str | tuple[str, ...]) -> Counter:
+        """Return the same of the smallest loop that has all instructions ``core``."""
+        places = [i for i, opcode in enumerate(self.opcodes) if opcode.startswith(core)]
+        loops = [loop for loop in self._loops() if loop[0] <= places[0] and places[-1] < loop[1]]
+        return self._way(*min(loops, key=lambda loop: loop[1] - loop[0]), wanted)
+
     def _loops(self) -> list[tuple[int, int]]:
         return [(target, i) for i, target in self._jumps.items() if target < i]
 

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mpitrain.kernels import convolution_plan, gemm_launch
+from mpitrain.kernels import convolution_lines, convolution_plan, gemm_launch
 from mpitrain.kernels.convolution import AXIS, Convolution
 from mpitrain.kernels.convolution import RECORD as CONVOLUTION
 from mpitrain.kernels.divide import FAST_DIVIDE
 from mpitrain.kernels.gemm import RECORD, SUM_COLUMNS, SUM_ROWS, SUM_THREADS, TILES, Shape, make_plan
 from mpitrain.kernels.matrices import Matrices
-from mpitrain.kernels.plan import PIECE
+from mpitrain.kernels.plan import PIECE, shared_bytes_limit
 from mpitrain.ops.cuda.launch import WINDOW
 from tests.kernels import cpu
 
@@ -44,7 +44,10 @@ def test_tiles(tile):
     assert 64 % k == 0, "parts of K are multiples of 64"
 
 
-@pytest.mark.parametrize("tile", convolution_plan.TILES, ids=lambda tile: tile.name)
+TILES_BY_TAPS = [tile for tile in convolution_plan.TILES if tile not in convolution_lines.TILES]
+
+
+@pytest.mark.parametrize("tile", TILES_BY_TAPS, ids=lambda tile: tile.name)
 def test_tiles_of_convolutions(tile):
     inputs = "fp32" if tile.kernel == "conv2d_simt" else "bf16"
     conv = Convolution("dw", 1, (3, 3), 8, 8, (3, 3), inputs=inputs)
@@ -58,6 +61,22 @@ def test_tiles_of_convolutions(tile):
     assert launch.shared_bytes == shared_bytes
     assert (tile.m, tile.n, tile.slab) == (m, n, slab)
     assert 64 % k == 0, "parts of K are multiples of 64"
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "width"), [("forward", 64, 56), ("dx", 64, 7), ("forward", 128, 28), ("dx", 40, 9)]
+)
+def test_convolutions_by_lines(kind, channels, width):
+    """Shared memory, places and columns of the kernel are those of its launch, and more stages would not fit."""
+    conv = Convolution(kind, 2, (5, width), channels, channels, (3, 3), (1, 1), (1, 1), inputs="bf16", outputs="bf16")
+    tile = convolution_lines.tile_of(conv)
+    made = convolution_plan.make_plan(conv, tile, 1)
+    expressions = ["THREADS", "SHARED_BYTES", "TILE_M", "TILE_N", "Work::IMAGES", "STAGES", "RING_BYTES / STAGES"]
+    found = constants(made.kernel.file, dict(made.kernel.macros), expressions)
+    _, launch = made.launches[0]
+    images = convolution_lines.Work.of(conv).images
+    assert found[:5] == [launch.block[0], launch.shared_bytes, tile.m, tile.n, images]
+    assert found[5] == convolution_lines.MOST_STAGES or found[1] + 2 * found[6] > shared_bytes_limit(90)
 
 
 def test_record():

@@ -17,11 +17,13 @@ from mpitrain.cli.outlet import CHUNK, Outlet, State
 
 @pytest.fixture
 def pipe():
-    read, write = os.pipe()
-    yield read, write
-    for descriptor in (read, write):
+    ends = os.pipe()
+    inode = os.fstat(ends[0]).st_ino
+    yield ends
+    for descriptor in ends:  # those that are open still, and not what other threads have opened since
         with contextlib.suppress(OSError):
-            os.close(descriptor)
+            if os.fstat(descriptor).st_ino == inode:
+                os.close(descriptor)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,15 @@ def test_includes_give_the_path_from_the_top():
     paths = [path for kind in ("cu", "cuh") for path in SOURCES.rglob(f"*.{kind}")]
     included = {name for path in paths for name in INCLUDE.findall(path.read_text())}
     assert [name for name in sorted(included) if not (SOURCES / name).is_file()] == []
+
+
+def test_machine_instructions_are_wrapped():
+    """Inline PTX has a C++ body beside it, in a file of its own subject."""
+    wrappers = {SOURCES / "common" / "numbers.cuh", *(SOURCES / "common" / "ptx").iterdir()}
+    paths = {path for kind in ("cu", "cuh") for path in SOURCES.rglob(f"*.{kind}")}
+    found = {path for path in paths if re.search(r"\basm\b", path.read_text())}
+    assert found - wrappers == set()
+    assert [path.name for path in found if "CUDA_ON_CPU" not in path.read_text()] == []
 
 
 def test_catalogue_names_what_is_there():

@@ -3,11 +3,7 @@
 import pytest
 
 from mpitrain.errors import UserError
-from mpitrain.planning import (
-    MACHINES,
-    find_machine,
-    read_machine,
-)
+from mpitrain.planning import MACHINES, find_machine, read_machine
 
 
 @pytest.mark.parametrize("name", MACHINES)

@@ -5,13 +5,7 @@ import random
 
 import pytest
 
-from mpitrain.planning import (
-    PRECISIONS,
-    Model,
-    Product,
-    Strategy,
-    Unit,
-)
+from mpitrain.planning import PRECISIONS, Model, Product, Strategy, Unit
 from mpitrain.planning.memory import kept_elements, rank_memory, zero
 from mpitrain.planning.schedules import exact_held, quick_held
 from tests.plans import MACHINE, MIXED, estimators, gpt, korthikanti

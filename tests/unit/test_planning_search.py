@@ -3,13 +3,7 @@
 import dataclasses
 import time
 
-from mpitrain.planning import (
-    PRECISIONS,
-    Estimator,
-    Wish,
-    find_machine,
-    search,
-)
+from mpitrain.planning import PRECISIONS, Estimator, Wish, find_machine, search
 from mpitrain.planning.changes import find_changes
 from mpitrain.planning.estimate import Work
 from mpitrain.planning.say import WIDTH, say_page, to_tree

@@ -8,14 +8,7 @@ import pytest
 
 from mpitrain.collectives import find
 from mpitrain.collectives.price import Calibration, price
-from mpitrain.planning import (
-    PRECISIONS,
-    Level,
-    Model,
-    Product,
-    Strategy,
-    Unit,
-)
+from mpitrain.planning import PRECISIONS, Level, Model, Product, Strategy, Unit
 from mpitrain.planning.compute import Compute, Measured, Times
 from mpitrain.planning.messages import Messages
 from mpitrain.planning.placement import Placed, place

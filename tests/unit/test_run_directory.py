@@ -1,6 +1,7 @@
 """Files of a run while it goes on."""
 
 import json
+import os
 import time
 
 import pytest
@@ -59,3 +60,16 @@ def test_an_event_that_cannot_be_written_is_no_error(tmp_path):
     (tmp_path / "run" / "events.jsonl").mkdir()  # as with a full disk, nothing can be opened
     run.record("note", step=1, text="x")
     run.close()
+
+
+def test_a_second_close_closes_nothing(tmp_path):
+    """The number of the closed file may be that of another one by then."""
+    run = RunDirectory(tmp_path / "run", Config())
+    before = os.open(tmp_path, os.O_RDONLY)
+    run.close()
+    later = os.open(tmp_path, os.O_RDONLY)
+    assert later < before  # the number that the run's file had, since the system gives the lowest
+    run.close()
+    os.fstat(later)
+    for descriptor in (before, later):
+        os.close(descriptor)

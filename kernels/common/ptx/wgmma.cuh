@@ -31,12 +31,27 @@ __device__ __forceinline__ unsigned long long wgmma_advance(unsigned long long f
   return factor + (bytes >> 4);
 }
 
+// The same factor, as a number that the compiler knows to be the same in all lanes. What is derived from it does not
+// stay in registers from one call to the next, where it would take many.
+__device__ __forceinline__ unsigned long long wgmma_factor_of_warp(unsigned long long factor) {
+  return factor >> 32 << 32 | __shfl_sync(~0u, static_cast<unsigned>(factor), 0);
+}
+
 template <class T, int GROUPS>
 __device__ __forceinline__ void keep_sums(T (&d)[GROUPS][4]) {
 #pragma unroll
   for (int j = 0; j < GROUPS; j++)
 #pragma unroll
     for (int i = 0; i < 4; i++) keep(d[j][i]);
+}
+
+// Before the first product of new sums in registers of old ones.
+template <int GROUPS>
+__device__ __forceinline__ void forget_sums(float (&d)[GROUPS][4]) {
+#pragma unroll
+  for (int j = 0; j < GROUPS; j++)
+#pragma unroll
+    for (int i = 0; i < 4; i++) forget(d[j][i]);
 }
 
 template <int GROUPS>

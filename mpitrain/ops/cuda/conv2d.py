@@ -200,7 +200,7 @@ def _convolve(
         if beta == 0:
             out.fill(0)
         return True
-    planned = _planned(kind, a, b, out, images, w, plan, bias, epilogue=epilogue)
+    planned = _planned(kind, a, b, out, images, w, plan, bias, epilogue=epilogue, added=added)
     if planned is None:
         return False
     _launch(planned, out, bias=bias, beta=beta, c=added)
@@ -251,6 +251,7 @@ def _planned(
     bias: Any,
     moments: bool = False,
     epilogue: str = "none",
+    added: Any = None,
 ) -> _Planned | None:
     """Return the launches of one product (see ``_convolve``), which may write moments; None if it is not covered."""
     device: Any = device_of(out)
@@ -273,7 +274,8 @@ def _planned(
         return None
     of_a, of_b = int(a.data.ptr), int(b.data.ptr)
     copied = kind == "dx" or is_bf16(a)  # the other factor too in chunks, or by the copy engine
-    odd = any(address % CHUNK_BYTES for address in ((of_a, of_b) if copied else (of_a,)))
+    written = [int(array.data.ptr) for array in (out, added) if array is not None and is_bf16(out)]
+    odd = any(address % CHUNK_BYTES for address in (of_a, *([of_b] if copied else []), *written))
     made = plan_convolution(conv, device.arch, device.num_processors, odd, moments)
     return None if made is None else _Planned(conv, made, of_a, of_b)
 

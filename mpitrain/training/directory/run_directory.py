@@ -165,8 +165,9 @@ class RunDirectory:
         """Close metrics.jsonl, complete or not."""
         with contextlib.suppress(UserError):
             self.flush()
-        with contextlib.suppress(OSError):  # closed before
+        if self._metrics >= 0:  # once: its number may be that of another file by now
             os.close(self._metrics)
+            self._metrics = -1
 
 
 def _remove_leftovers(path: Path) -> None:

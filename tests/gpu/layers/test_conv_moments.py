@@ -14,7 +14,7 @@ from mpitrain.ops.cuda import conv2d as convolutions
 from mpitrain.ops.window import Window
 from tests.gpu.device import ShimDevice
 from tests.gpu.layers.check import Run, check_layer
-from tests.gpu.ops.test_conv2d_hopper import wgmma_first
+from tests.gpu.ops.test_conv2d_hopper import lines_first, wgmma_first
 from tests.gpu.training.job import Job
 from tests.kernels.reductions.moments import of_parts
 
@@ -83,6 +83,20 @@ def test_against_numpy(arch, precision, kernel, parts_of_k, most_slabs, monkeypa
     once |= ({"gemm_sum"} if parts_of_k else set()) | (set() if most_slabs else {"batchnorm_merge_slabs"})
     assert {name: device.launches[name] for name in once} == dict.fromkeys(once, 1)
     assert not device.launches["batchnorm_moments"]
+
+
+@pytest.mark.parametrize("images", [16, 3])
+def test_by_lines(images, monkeypatch):
+    """Slabs are what a consumer computes, of eight images side by side; with three images there are none."""
+    monkeypatch.setattr(convolution_plan, "choose_convolution", lines_first)
+    device = ShimDevice("sm_90a", num_processors=3)
+    device.precision = "bf16"
+    y, moments, kept = convolve(device, Window((3, 3), padding=(1, 1)), (64, 24), images)
+    assert device.launches["conv2d_lines_wgmma"] == 1
+    assert (moments is None) == (images == 3)
+    assert device.launches["batchnorm_moments"] == (1 if images == 3 else 0)
+    np.testing.assert_allclose(kept[0], y.mean(axis=0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(kept[1], 1 / np.sqrt(y.var(axis=0) + EPS), rtol=1e-5)
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])

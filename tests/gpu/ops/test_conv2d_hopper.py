@@ -8,20 +8,29 @@ from mpitrain.device import CPU
 from mpitrain.kernels import convolution_plan
 from mpitrain.kernels.convolution_plan import TILES, choose_convolution, splits_of, takes
 from mpitrain.kernels.planner import read_table
-from mpitrain.ops.conv2d import conv2d, conv2d_dw, conv2d_dx, plan_conv2d
+from mpitrain.ops.conv2d import conv2d, conv2d_add_relu, conv2d_dw, conv2d_dx, plan_conv2d
 from mpitrain.ops.window import Window
 from tests.gpu.device import ShimDevice
 from tests.gpu.training.job import Job
 from tests.kernels.convolutions.cases import of
 
 WGMMA = {"conv2d_wgmma", "conv2d_dw_wgmma"}
+LINES = "conv2d_lines_wgmma"
 
 
 def wgmma_first(conv, arch, num_processors, table, elementwise):
-    """Choose wgmma even where so small a convolution is faster by mma."""
+    """Choose wgmma, tap by tap, even where so small a convolution is faster by mma."""
     tiles = [tile for tile in TILES if takes(tile, conv, arch) and not (elementwise and tile.is_persistent)]
     tile = next((tile for tile in tiles if tile.is_persistent), tiles[0])
     return tile, splits_of(conv, tile, num_processors)[-1]
+
+
+def lines_first(conv, arch, num_processors, table, elementwise):
+    """Choose the kernel that goes line by line, where it covers a convolution."""
+    tile = next((tile for tile in TILES if tile.kernel == LINES and takes(tile, conv, arch)), None)
+    if tile is None or elementwise:
+        return wgmma_first(conv, arch, num_processors, table, elementwise)
+    return tile, 1
 
 
 @pytest.mark.parametrize(
@@ -60,14 +69,58 @@ def test_against_numpy(channels, window, by_wgmma, monkeypatch):
         np.testing.assert_allclose(got, out, rtol=2**-8, atol=2**-9 * scale if name != "dw" else 1e-5 * scale)
 
 
+@pytest.mark.parametrize(("arch", "kernel"), [("sm_90a", LINES), ("sm_80", "conv2d_mma")])
+@pytest.mark.parametrize("offset", [0, 3])
+def test_lines_by_ops(arch, kernel, offset, monkeypatch):
+    """Forward, with a residual and dx of 3 x 3; images that do not begin at multiples of 16 bytes are left to mma."""
+    if arch == "sm_90a":
+        monkeypatch.setattr(convolution_plan, "choose_convolution", lines_first)
+    convolution_plan.plan_convolution.cache_clear()
+    device, rng = ShimDevice(arch, num_processors=3), np.random.default_rng(3)
+    device.precision, plan = "bf16", plan_conv2d(Window((3, 3), padding=(1, 1)), (9, 8), 1, 24, 40)
+    shapes = (3, 9, 8, 24), (3, 3, 24, 40), (3, 9, 8, 40), (3, 9, 8, 40)
+    x, w, dy, residual = (rng.standard_normal(shape).astype(ml_dtypes.bfloat16) for shape in shapes)
+    b = rng.standard_normal(40).astype(np.float32)
+    for op, given, shape, more in (
+        (conv2d, (x, w, b), dy.shape, ()),
+        (conv2d_add_relu, (x, w, b, residual), dy.shape, (True,)),
+        (conv2d_dx, (dy, w), x.shape, ()),
+    ):
+        exact = np.empty(shape, np.float32)
+        op.numpy(*(a.astype(np.float32) for a in given), exact, plan, *more)
+        out = device.empty((exact.size + offset,), ml_dtypes.bfloat16)[offset:].reshape(shape)
+        with device.counted() as found:
+            op(*(device.from_host(a) for a in given), out, plan, *more)
+        got = {name: count for name, count in found["launches"].items() if name.startswith("conv2d")}
+        assert got == {"conv2d_mma" if offset else kernel: 1}
+        np.testing.assert_allclose(device.to_host(out).astype(np.float32), exact, rtol=2**-7, atol=2**-7)
+    convolution_plan.plan_convolution.cache_clear()
+
+
 @pytest.mark.parametrize("batch", [32, 256])
 def test_resnet50_is_planned_for_wgmma(batch):
     """Layers of 3x3, in all three products."""
     for size, channels, stride in ((56, 64, 1), (56, 128, 2), (28, 128, 1), (28, 256, 2), (14, 256, 1), (7, 512, 1)):
         for kind in ("forward", "dx", "dw"):
-            conv = of(kind, batch, (size, size), channels, channels, (3, 3), (stride, stride), (1, 1), inputs="bf16")
+            types = {"inputs": "bf16", "outputs": "fp32" if kind == "dw" else "bf16"}
+            conv = of(kind, batch, (size, size), channels, channels, (3, 3), (stride, stride), (1, 1), **types)
             tile, _ = choose_convolution(conv, "sm_90a", 132, read_table())
-            assert tile.kernel == "conv2d_wgmma", conv
+            by_lines = channels == 64 or (channels, stride, batch) == (128, 1, 256)
+            assert tile.kernel == (LINES if by_lines and kind != "dw" else "conv2d_wgmma"), conv
+
+
+def test_training_by_lines(monkeypatch):
+    """Two steps of resnet20's blocks in bf16: losses near those of fp32 on the CPU, moments for batch normalization."""
+    convolution_plan.plan_convolution.cache_clear()
+    monkeypatch.setattr(convolution_plan, "choose_convolution", lines_first)
+    device = ShimDevice("sm_90a", num_processors=3)
+    device.precision = "bf16"
+    ours, exact = (Job("resnet8", where, batch=8) for where in (device, CPU))
+    with device.counted() as found:
+        losses = [ours.step() for _ in range(2)]
+    np.testing.assert_allclose(losses, [exact.step() for _ in range(2)], rtol=0.05)
+    assert found["launches"][LINES] == 2 * (4 + 4), "forward and dx, of stride 1"
+    convolution_plan.plan_convolution.cache_clear()
 
 
 def test_training_by_wgmma(monkeypatch):

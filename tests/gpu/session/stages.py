@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.kernels.card import ELSEWHERE
+
 ROOT = Path(__file__).parents[3]
 KERNELS, GPU = "tests/kernels", "tests/gpu"
 
@@ -46,6 +48,12 @@ def tests_of(folder: str, *names: str) -> tuple[str, ...]:
     return tuple(path for (path,) in found.values())
 
 
+def all_tests_of(*folders: str) -> tuple[str, ...]:
+    """Return the paths of all files in these folders of tests/kernels that launch kernels."""
+    paths = [path for folder in folders for path in sorted(ROOT.glob(f"{KERNELS}/{folder}/test_*.py"))]
+    return tuple(str(path.relative_to(ROOT)) for path in paths if not path.stem.startswith(ELSEWHERE))
+
+
 def on_a_gpu(tests: str, *names: str) -> tuple[str, ...]:
     """Return the tests in the files test_NAME.py of tests/gpu that need a GPU and are called like ``tests``.
 
@@ -54,9 +62,12 @@ def on_a_gpu(tests: str, *names: str) -> tuple[str, ...]:
     return (*tests_of(GPU, *names), "-m", "gpu", "-k", tests)
 
 
-CONVOLUTIONS = "conv2d", "conv2d_wgmma", "conv2d_depthwise"
+FOLDERS = "elementwise", "reductions", "convolutions", "attention", "optimizers", "compression"
 ATTENTION = "attention", "attention_fused", "attention_decode"
-SANITIZED = "test_random_shapes or test_layers or test_elementwise or test_compress or 129"  # some of all: it is slow
+SANITIZED = (
+    "test_random_shapes or test_softmax or test_windows or test_embedding or test_elementwise or test_compress or 129"
+)
+"""Some of all: it is slow."""
 STAGES = (
     Stage(
         "wrappers",
@@ -75,7 +86,7 @@ STAGES = (
     Stage(
         "kernels",
         "all other kernels are right",
-        tests_of(KERNELS, "elementwise", "layers", *CONVOLUTIONS, "attention", "compress"),
+        all_tests_of(*FOLDERS),
         2,
     ),
     Stage(

@@ -145,6 +145,18 @@ class Arrays:
             np.testing.assert_allclose(got[i, 0], rows.mean(axis=0), rtol=wide * 1e-5, atol=wide * 1e-5)
             np.testing.assert_allclose(got[i, 1], rows.var(axis=0) * len(rows), rtol=wide * 1e-4, atol=wide * 1e-4)
 
+    def check_all_moments(self, slab: int) -> None:
+        """The same of all rows, merged: for slabs that are not rows below each other."""
+        stored = self.outputs.value(self.out).reshape(self.rows, self.columns)
+        slabs = -(-self.rows // slab)
+        found = np.float64(self.column_sums.reshape(-1)[: 2 * slabs * self.columns])
+        means, squares = found.reshape(slabs, 2, self.columns).swapaxes(0, 1)
+        counts = np.minimum(slab, self.rows - slab * np.arange(slabs))[:, None]
+        mean = (counts * means).sum(axis=0) / self.rows
+        np.testing.assert_allclose(mean, stored.mean(axis=0), rtol=1e-5, atol=1e-5)
+        squares = (squares + counts * (means - mean) ** 2).sum(axis=0)
+        np.testing.assert_allclose(squares, stored.var(axis=0) * self.rows, rtol=1e-4, atol=1e-4)
+
     def check_sums(self, slab: int) -> None:
         stored = self.outputs.value(self.out).reshape(self.rows, self.columns)
         slabs, groups = -(-self.rows // slab), self.case.conv.groups

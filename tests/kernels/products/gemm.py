@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mpitrain.device import Im2colMap
+from mpitrain.device import Im2colMap, TensorMap
 from tests.kernels import cpu
 from tests.kernels.cpu import Kernels
 from tests.kernels.products.cases import EPILOGUES, Buffer, Case, Product, Variant
@@ -61,11 +61,12 @@ def tensor_map(buffer: Buffer, box: tuple[int, int]) -> np.ndarray:
 def shim_map(
     base: int, element_bytes: int, size: Sequence[int], stride: Sequence[int], box: Sequence[int]
 ) -> np.ndarray:
-    """Return the map of three or four dims, with boxes of one matrix."""
+    """Return the map of three or four dims; boxes have 1 of the dims that are not named."""
     more = 4 - len(size)
     record = np.zeros((), TENSOR_MAP)
     record["base"], record["element_bytes"], record["rank"] = base, element_bytes, len(size)
-    record["size"], record["stride"], record["box"] = [*size, *[1] * more], [*stride, *[0] * more], (*box, 1, 1)
+    record["size"], record["stride"] = [*size, *[1] * more], [*stride, *[0] * more]
+    record["box"] = [*box, *[1] * (4 - len(box))]
     return record
 
 
@@ -76,6 +77,14 @@ def shim_im2col_map(planned: Im2colMap) -> np.ndarray:
     record["im2col"] = 1
     record["lower"], record["upper"], record["step"] = planned.lower, planned.upper, planned.step
     return record
+
+
+def shim_planned_map(planned: TensorMap | Im2colMap) -> np.ndarray:
+    """Return the struct of any planned map."""
+    if isinstance(planned, Im2colMap):
+        return shim_im2col_map(planned)
+    strides = planned.element_bytes, *planned.strides
+    return shim_map(planned.address, planned.element_bytes, planned.size, strides, planned.box)
 
 
 def launch_persistent(kernels: Kernels, variant: Variant, case: Case, product: Product) -> None:

@@ -2,17 +2,7 @@
 
 import numpy as np
 
-from mpitrain.parallel.moves import (
-    AllGather,
-    Copy,
-    Gather,
-    Halo,
-    RaggedTurn,
-    ReduceScatter,
-    Split,
-    Sum,
-    Turn,
-)
+from mpitrain.parallel.moves import AllGather, Copy, Gather, Halo, RaggedTurn, ReduceScatter, Split, Sum, Turn
 
 
 def lengths_of(size):

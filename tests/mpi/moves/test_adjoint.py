@@ -3,13 +3,7 @@
 import pytest
 
 from mpitrain.layers import GELU, Linear, Sequential
-from mpitrain.parallel.moves import (
-    AllGather,
-    Copy,
-    Gather,
-    Halo,
-    Sum,
-)
+from mpitrain.parallel.moves import AllGather, Copy, Gather, Halo, Sum
 from mpitrain.parallel.moves.cases import CASES, cases_of
 from mpitrain.parallel.moves.check import check_adjoint
 

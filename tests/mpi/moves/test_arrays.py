@@ -7,14 +7,7 @@ from mpi4py import MPI
 from mpitrain.context import Context
 from mpitrain.data.sampler import share
 from mpitrain.device import CPU
-from mpitrain.parallel.moves import (
-    Copy,
-    Gather,
-    Halo,
-    RaggedTurn,
-    Sum,
-    rows_of_windows,
-)
+from mpitrain.parallel.moves import Copy, Gather, Halo, RaggedTurn, Sum, rows_of_windows
 from mpitrain.parallel.moves.cases import CASES
 from mpitrain.parallel.moves.check import check_adjoint
 from mpitrain.parallel.moves.exchange import pool_of

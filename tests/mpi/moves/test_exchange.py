@@ -8,14 +8,7 @@ import pytest
 from mpitrain.comm.world import World
 from mpitrain.context import Context
 from mpitrain.errors import AgreedError
-from mpitrain.parallel.moves import (
-    Gather,
-    Halo,
-    RaggedTurn,
-    Split,
-    Turn,
-    exchange,
-)
+from mpitrain.parallel.moves import Gather, Halo, RaggedTurn, Split, Turn, exchange
 from mpitrain.parallel.moves.cases import CASES
 from tests.mpi.moves.cases import make
 
