@@ -164,7 +164,7 @@ def conv2d(draw, run):
     return results
 
 
-@covers("conv2d_add_relu", "conv2d_dx_relu", "conv2d_db_relu")
+@covers("conv2d_add_relu", "conv2d_dx_add", "conv2d_dx_relu", "conv2d_db_relu")
 def conv2d_with_relu(draw, run):
     """Convolutions with what follows them, and dx through what comes before; most have one class of pixels, a group."""
     results = []
@@ -187,6 +187,8 @@ def conv2d_with_relu(draw, run):
                 results.append(draw.empty(*sizes))
                 run("conv2d_add_relu", x, w, b, residual, results[-1], plan, relu)
             dy, dx, db = draw.normal(*sizes), draw.empty(*x.shape), draw.normal(channels)
+            run("conv2d_dx_add", dy, w, draw.normal(*x.shape), dx, plan)
+            results.append(dx.copy())
             for gradient in (None, Gradient(db, True), Gradient(draw.empty(channels), False)):
                 run("conv2d_dx_relu", dy, w, x, dx, gradient, plan)
                 results += [dx.copy()] if gradient is None else [dx.copy(), gradient.array.copy()]
@@ -464,6 +466,15 @@ def squared_error(draw, run):
     totals = run("squared_error", y, t, difference, sums)
     run("squared_error_dx", difference)
     return [draw.device.to_host(totals), difference]
+
+
+@covers("sum_over_ranks")
+def sum_over_ranks(draw, run):
+    results = []
+    for shape in ((2, 0), (1, 9), (4, 33), (7, 1024)):
+        results.append(draw.empty(shape[1]))
+        run("sum_over_ranks", draw.normal(*shape), results[-1])
+    return results
 
 
 @covers("sum_of_squares", "sum_sources")

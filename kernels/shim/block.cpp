@@ -137,7 +137,7 @@ void start(void (*body)(), Stacks& stacks) {
 }  // namespace
 
 std::string run(void (*body)(), Stacks& stacks, Random& random) {
-  forget_copies();
+  forget_copies(random);
   forget_products();
   start(body, stacks);
   const unsigned lateness = 8u << 4 * random.below(4);  // at most 32768 turns: copies land when nothing else goes on

@@ -48,7 +48,8 @@ constexpr int NOBODY = -1;
 constexpr int MOST_BYTES = (1 << 20) - 1;  // that an mbarrier counts
 
 std::map<const void*, Mbarrier> mbarriers;
-std::vector<TensorCopy> tensor_copies;
+std::vector<TensorCopy> tensor_copies;  // in the order of their issue, but for those that have landed
+bool newest_first = false;              // whether the oldest land last, or any
 std::vector<ReadStore> read_stores;
 std::vector<Watched> watched_memory;
 
@@ -280,7 +281,8 @@ void end_tensor_stores(bool writes) {
   read_stores.clear();
 }
 
-void forget_copies() {
+void forget_copies(Random& random) {
+  newest_first = random.below(2);
   mbarriers.clear();
   tensor_copies.clear();
   watched_memory.clear();
@@ -337,9 +339,10 @@ void start_im2col_copy(void* to, const TensorMap* map, const int (&first)[4], in
 
 bool land_a_copy(Random& random) {
   if (tensor_copies.empty()) return false;
-  std::swap(tensor_copies[random.below(tensor_copies.size())], tensor_copies.back());
-  const TensorCopy copy = tensor_copies.back();
-  tensor_copies.pop_back();
+  const auto chosen = newest_first ? tensor_copies.end() - 1
+                                   : tensor_copies.begin() + random.below(unsigned(tensor_copies.size()));
+  const TensorCopy copy = *chosen;
+  tensor_copies.erase(chosen);
   for (unsigned c = 0; c < block.num_ctas; c++) {
     const Cta& cta = block.ctas[c];
     if (copy.to >= cta.dynamic_shared && copy.to < cta.dynamic_shared + block.shared_bytes && !num_alive(cta))

@@ -2,7 +2,7 @@
 //
 // Undefined here means wrong or refused there:
 // - the target of a tensor copy is NaN from its issue to its landing, which comes at a moment drawn at random: in some
-//   blocks soon, in others only when all threads wait;
+//   blocks soon, in others only when all threads wait, and in some the oldest last;
 // - the sums of wgmma are NaN from its issue to the wait that covers it. Its factors are read at the one or the other,
 //   drawn at random: a stage that has not landed yet, or is given back too early, spoils the result;
 // - an mbarrier that is used before it was initialised and fenced, or gets more arrivals than it counts, ends the launch;

@@ -91,7 +91,7 @@ void note_own_writes();     // before another thread runs,
 void forget_other_writes();  // and after
 void end_tensor_stores(bool writes);  // of a launch: they are in memory only now
 bool land_a_copy(Random& random);  // whether a tensor copy was on its way
-void forget_copies();
+void forget_copies(Random& random);  // and draw the order in which those to come land
 std::string left_copies();  // what should have landed before the end, or ""
 
 // wgmma.cpp

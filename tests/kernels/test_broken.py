@@ -195,6 +195,35 @@ def test_broken_sum_is_found():
 @pytest.mark.parametrize(
     "text",
     [
+        ("first + r < ranks) parts[r]", "first + r < ranks - 1) parts[r]"),
+        ("x + (first + r) * n", "x + r * n"),
+        ("x + (first + r) * n + i", "x + (first + r) * n"),
+        ("sum.at[j] += to_float(parts[r].at[j])", "sum.at[j] = rounded_bf16(sum.at[j] + to_float(parts[r].at[j]))"),
+        ("first += SEVERAL", "first += SEVERAL + 1"),
+    ],
+)
+def test_broken_sums_over_ranks_are_found(text):
+    rounding = "__device__ float rounded_bf16(float x) { return to_float(Convert<bf16>::from(x)); }\n"
+    begin = 'extern "C" __global__'
+    broken = cpu.build(
+        "sum_over_ranks.cu",
+        lambda whole: whole.replace(*text).replace(begin, rounding + begin),
+        ELEMENT_BF16=1,
+    )
+    x, y = (
+        formats.to_bf16(np.random.default_rng(0).standard_normal((6, 2051)).astype(np.float32)),
+        np.zeros(2051, np.uint16),
+    )
+    launch(broken, "sum_over_ranks", x, y, i32(6), i64(2051))
+    total = np.zeros(2051, np.float32)
+    for row in formats.from_bf16(x):
+        total += row
+    assert not np.array_equal(y, formats.to_bf16(total))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         ("store<PIECE>(slice.copy + i,", "store<PIECE>(slice.copy + (i & 4),"),
         ("    store<PIECE>(slice.w + i, w, count, aligned);\n", ""),
         ("apply<bf16>([](float x) { return x; }, w)", "apply<bf16>([](float x) { return x; }, g)"),

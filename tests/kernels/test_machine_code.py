@@ -49,6 +49,7 @@ LIMITS = {
     },
     "reduce": {"column_sum": 295, "mask_and_sum": 460, "sum_parts": 155, "sum_rows": 295},
     "round_tf32": {"round_rows": 145, "round_columns": 385},
+    "sum_over_ranks": {"sum_over_ranks": 310},
     "thin_product": {"thin_product": 355},
 }
 COMPILERS = [("80", "nvcc"), ("90a", "NVRTC")]

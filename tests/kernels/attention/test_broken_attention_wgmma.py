@@ -17,10 +17,15 @@ ABOVE = Case(1, 1, 300, 70, causal=True)
 EMPTY = Case(1, 1, 70, 140, lengths=(0,))
 LONG = Case(1, 1, 700, 900, causal=True)
 DEEP = Case(1, 2, 130, 1000, size=128)
+SHORT = Case(1, 3, 900, 100)
+APART = Case(1, 1, 700, 700, size=128, segments=((64, 636),))  # one consumer passes over what the other needs
 
 TURN_AND_PASS = "    turn.wait();\n    turn.pass();\n"
 SCORES_DONE = "    wgmma_wait<1>();\n    keep_sums(scores);\n"
 FORWARD = {
+    "queries fetched too early": (SHORT, "    rings.q.wait_empty();\n", ""),
+    "tiles passed over that are not there": (APART, "    wait();\n    advance();\n    release_last();",
+                                             "    advance();\n    release_last();"),
     "keys not awaited": (DEEP, "    rings.k.wait();\n", ""),
     "values not awaited": (DEEP, "    rings.v.wait();\n", ""),
     "the last values not awaited": (DEEP, "  rings.v.wait();\n  add_rows", "  add_rows"),
@@ -140,7 +145,7 @@ def check(case, edit, run, how):
     pytest.fail("the mistake was not found")
 
 
-@pytest.mark.parametrize("case", [SMALL, WIDE, ABOVE, EMPTY, LONG, DEEP])
+@pytest.mark.parametrize("case", [SMALL, WIDE, ABOVE, EMPTY, LONG, DEEP, SHORT, APART])
 def test_what_is_broken_was_right(case):
     hopper.check_forward(hopper.forward(case))
     hopper.backward(case).check("dq", "dk", "dv", tolerance=hopper.CLOSE)

@@ -1,6 +1,7 @@
 """The epilogue of gemm_wgmma by way of shared memory, and its consumers that take turns, broken on purpose."""
 
 import functools
+from dataclasses import replace
 
 import pytest
 
@@ -20,8 +21,16 @@ SLOPE_128 = Variant("gemm_wgmma", 0, 1, "gelu_gradient", "bf16", "bf16", cluster
 CASE = Case(512, 384, 7 * 64, seed=1, sum_columns=True, keep_pre=True)  # whole tiles
 
 EDGE = Case(200, 400, 64, seed=1, keep_pre=True)  # tiles at the edge before others
+NO_PRE = Case(512, 384, 64, seed=1)
+NARROW = Variant("gemm_wgmma", 0, 1, "gelu_gradient", "bf16", "bf16", tile=tile(128, 96, 3, 3, 1))
+THIN = Case(512, 480, 64, seed=1, keep_pre=True)
 
 WAIT_BUFFER = "      if (lane == 0) tensor_stores_read<USED - 1>();\n"
+AT_EDGES, AFTER_EDGES = (
+    "    fence_async(buffers, CHUNK_BYTES);  // a copy may write there next\n",
+    "    __syncwarp();\n  }\n\n  // The warp may",
+)
+HALF = "      fence_async(buffer, CHUNK_BYTES);  // a copy may write there next\n"
 BROKEN = {
     "no fence before the store": (FLOATS, "      fence_async(buffer, CHUNK_BYTES);\n", ""),
     "one lane fences for its warp": (FLOATS, "      fence_async(buffer, CHUNK_BYTES);\n",
@@ -34,8 +43,8 @@ BROKEN = {
     "a warp that ends before its stores": (FLOATS, "tensor_stores_read<0>();\n  }\n\n private",
                                     "(void)0;\n  }\n\n private"),
     "rows of stmatrix not exchanged": (TURNS, "piece = lane / 16 ^ lane % 8", "piece = lane / 16"),
-    "the two groups of stmatrix swapped": (TURNS, "{to_bf16_pair(x[g][0], x[g][1]), to_bf16_pair(x[g][2], x[g][3])",
-                                         "{to_bf16_pair(x[g][2], x[g][3]), to_bf16_pair(x[g][0], x[g][1])"),
+    "the two groups of stmatrix swapped": (TURNS, "{to_bf16_pair(x[0], x[1]), to_bf16_pair(x[2], x[3])",
+                                         "{to_bf16_pair(x[2], x[3]), to_bf16_pair(x[0], x[1])"),
     "the halves of floats not exchanged": (FLOATS, "(chunk), odd ? g ^ 2 : g, half) = pair",
                                            "(chunk), g, half) = pair"),
     "the bias of the first chunk": (FLOATS, "tile.col + 8 * (first + g) + pair", "tile.col + 8 * g + pair"),
@@ -50,48 +59,58 @@ BROKEN = {
                               "to[(which + j) / 2 * 8 + 1 - (which + j) % 2]"),
     "sums given to the wrong lane": (SLOPE, "upper ? x[j] : x[j + HALF]", "upper ? x[j + HALF] : x[j]"),
     "stages of the other consumer": (TURNS, "      at.advance(steps);\n      continue;", "      continue;"),
-    "a turn that is never passed": (TURNS, "if (PING_PONG) pass_turn(gemm, work, consumer);", ""),
-    "a first turn for nobody": (TURNS, "if (PING_PONG && consumer == 1 && work.left(gemm)) named", "if (false) named"),
+    "a turn that is never passed": (TURNS, "if (PING_PONG) pass_turn(stream, work, consumer);", ""),
+    "a first turn for nobody": (TURNS, "if (PING_PONG && consumer == 1 && work.left(stream)) named",
+                                "if (false) named"),
     "the second half of the rows twice": (SLOPE_128, "slab * 64 * ROW_BYTES", "64 * ROW_BYTES"),
     "a slab next to the other": (SLOPE_128, "SLAB_ROWS = 64", "SLAB_ROWS = 16"),
+    "pre read before it is there": (SLOPE, "      barrier_wait(&loaded[item % USED], (rounds ^ item / USED) & 1);\n",
+                                    ""),
+}  # fmt: skip
+OTHERS = {  # with cases of their own
+    "a buffer of the tile before, not fenced": (SLOPE, EDGE, AT_EDGES, ""),
+    "a buffer of the tile before, still read": (SLOPE, EDGE, AFTER_EDGES, AFTER_EDGES.replace("__syncwarp()", "")),
+    "groups of a pre that is not kept": (PRE, NO_PRE, "commit_tensor_stores();  // none,", "(void)0;  //"),
+    "half a chunk not fenced": (NARROW, THIN, HALF, ""),
+    "half a chunk still read": (NARROW, THIN, HALF + "      __syncwarp();\n", HALF),
 }  # fmt: skip
 
 
-def run(variant, edit=None):
-    return gemm.run(cpu.build("gemm_wgmma.cu", edit, **variant.macros), variant, CASE)
+def run(variant, case, edit=None):
+    return gemm.run(cpu.build("gemm_wgmma.cu", edit, **variant.macros), variant, case)
 
 
 def broken(mistake):
-    variant, right, wrong = BROKEN[mistake]
-    return variant, lambda text: text.replace(right, wrong)
+    variant, case, right, wrong = (
+        OTHERS[mistake] if mistake in OTHERS else (BROKEN[mistake][0], CASE, *BROKEN[mistake][1:])
+    )
+    return variant, case, lambda text: text.replace(right, wrong)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def built_two_at_a_time():
-    edits = [broken(mistake) for mistake in BROKEN]
-    cpu.build_ahead([functools.partial(cpu.build, "gemm_wgmma.cu", edit, **v.macros) for v, edit in edits])
+    edits = [broken(mistake) for mistake in (*BROKEN, *OTHERS)]
+    cpu.build_ahead([functools.partial(cpu.build, "gemm_wgmma.cu", edit, **v.macros) for v, _, edit in edits])
 
 
-@pytest.mark.parametrize("variant", [FLOATS, TURNS, PRE, SLOPE, SLOPE_128], ids=str)
-def test_what_is_broken_was_right(variant):
-    assert run(variant) < TOLERANCE[variant.outputs]
+@pytest.mark.parametrize(
+    ("variant", "case"),
+    [*((v, CASE) for v in (FLOATS, TURNS, PRE, SLOPE, SLOPE_128)), *(each[:2] for each in OTHERS.values())],
+    ids=str,
+)
+def test_what_is_broken_was_right(variant, case):
+    assert run(variant, case) < TOLERANCE[variant.outputs]
 
 
-@pytest.mark.parametrize("mistake", BROKEN)
+@pytest.mark.parametrize("mistake", [*BROKEN, *OTHERS])
 def test_mistakes_are_found(mistake):
-    variant, edit = broken(mistake)
-    try:
-        error = run(variant, edit)
-    except (cpu.Launch, AssertionError):  # refused by the shim, or written outside the matrix
-        return
-    assert not error < TOLERANCE[variant.outputs]
-
-
-def test_a_copy_to_a_buffer_of_the_tile_before_is_found():
-    """The sums of a tile at the edge go through the buffer to which pre of the next one is fetched."""
-    variant, case = Variant("gemm_wgmma", 0, 1, "gelu_gradient", "bf16", "bf16", tile=tile(64, 128, 3, 2, 1)), EDGE
-    assert gemm.run(cpu.build("gemm_wgmma.cu", **variant.macros), variant, case) < TOLERANCE["bf16"]
-    fence = "    fence_async(buffers, CHUNK_BYTES);  // a copy may write there next\n"
-    broken = cpu.build("gemm_wgmma.cu", lambda text: text.replace(fence, ""), **variant.macros)
-    with pytest.raises(cpu.Launch, match="a thread wrote and did not fence"):
-        gemm.run(broken, variant, case)
+    """Some mistakes need an unlucky order of threads and copies: a few are tried."""
+    variant, case, edit = broken(mistake)
+    for seed in range(1, 9):
+        try:
+            error = run(variant, replace(case, seed=seed), edit)
+        except (cpu.Launch, AssertionError):  # refused by the shim, or written outside the matrix
+            return
+        if not error < TOLERANCE[variant.outputs]:
+            return
+    pytest.fail(f"not found with seeds 1 to {seed}")
