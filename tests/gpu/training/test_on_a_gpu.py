@@ -47,7 +47,7 @@ def test_every_tile(cuda, monkeypatch, tile, inputs, splits):
 
 @pytest.mark.parametrize("tile", [t for t in TILES if t.kernel == "gemm_wgmma"], ids=lambda tile: tile.name)
 def test_every_tile_by_stream_k(cuda, monkeypatch, tile):
-    """K is shared out as if 26 multiprocessors were all: parts of K, tails that shares cut, with some tiles whole ones."""
+    """K is shared out as if 26 multiprocessors were all: parts, tails that shares cut, and whole tiles."""
     if cuda.arch != "sm_90a":  # the planner never takes these tiles elsewhere
         pytest.skip(f"{tile.name} does not multiply bf16 on {cuda.arch}")
     assert make_plan(Shape(300, 530, 1500, inputs="bf16"), tile, STREAM, 26).stream.shared
