@@ -164,7 +164,7 @@ def conv2d(draw, run):
     return results
 
 
-@covers("conv2d_add_relu", "conv2d_dx_relu", "conv2d_db_relu")
+@covers("conv2d_add_relu", "conv2d_dx_add", "conv2d_dx_relu", "conv2d_db_relu")
 def conv2d_with_relu(draw, run):
     """Convolutions with what follows them, and dx through what comes before; most have one class of pixels, a group."""
     results = []
@@ -187,6 +187,8 @@ def conv2d_with_relu(draw, run):
                 results.append(draw.empty(*sizes))
                 run("conv2d_add_relu", x, w, b, residual, results[-1], plan, relu)
             dy, dx, db = draw.normal(*sizes), draw.empty(*x.shape), draw.normal(channels)
+            run("conv2d_dx_add", dy, w, draw.normal(*x.shape), dx, plan)
+            results.append(dx.copy())
             for gradient in (None, Gradient(db, True), Gradient(draw.empty(channels), False)):
                 run("conv2d_dx_relu", dy, w, x, dx, gradient, plan)
                 results += [dx.copy()] if gradient is None else [dx.copy(), gradient.array.copy()]

@@ -1,8 +1,7 @@
 // Loops over arrays, a piece of 16 bytes at a time: 4 floats, 8 bf16. ELEMENT_BF16: activations and their gradients are
 // 0: float, 1: bf16. Parameters, statistics and sums are float always.
 #pragma once
-#include "common/numbers.cuh"
-#include "common/vec.cuh"
+#include "common/rounded.cuh"
 
 #ifndef ELEMENT_BF16
 #define ELEMENT_BF16 0
@@ -60,30 +59,6 @@ template <class T>
 __device__ __forceinline__ bool piece_aligned(const T* array) {
   return rows_aligned<PIECE>(array, 0);
 }
-
-// The numbers in the type Out; two at a time in bf16, which is one instruction.
-template <class Out>
-struct Rounded {
-  template <int N>
-  static __device__ __forceinline__ Vec<Out, N> from(const Vec<float, N>& x) {
-    return x;
-  }
-};
-template <>
-struct Rounded<bf16> {
-  template <int N>
-  static __device__ __forceinline__ Vec<bf16, N> from(const Vec<float, N>& x) {
-    static_assert(N % 2 == 0, "pairs");
-    Vec<bf16, N> y;
-#pragma unroll
-    for (int i = 0; i < N; i += 2) {
-      const unsigned pair = to_bf16_pair(x.at[i], x.at[i + 1]);
-      y.at[i].bits = static_cast<unsigned short>(pair);
-      y.at[i + 1].bits = static_cast<unsigned short>(pair >> 16);
-    }
-    return y;
-  }
-};
 
 // A whole, aligned piece as it lies in memory, and its numbers: a float is a bf16 and 16 zeros, so one instruction each.
 template <class T>

@@ -8,7 +8,7 @@
 //     64 channels x 128 pixels; b_map: w as
 //     matrices (C, O), one a tap, boxes of 64 outputs x 64 / CLUSTER channels, for dx of 64 outputs x TILE_N / CLUSTER
 //     channels; the record; grid CLUSTER x clusters, as many as run at once; 384 per block; SHARED_BYTES of dynamic
-//     shared memory, one block per SM; slabs of 16. Axes count taps so that `step` is not negative.
+//     shared memory, one block per SM; slabs of 64. Axes count taps so that `step` is not negative.
 // Roofline: 2 N OH OW KH KW C O operations for 2 (N H W C + N OH OW O) bytes; but each tap is fetched from L2 again,
 //     KH KW times 128 C bytes a tile: with 64 outputs that bounds it, at 96 bytes for each cycle of the tensor cores.
 // Oracle: ops/conv2d.py. Source: PTX ISA, "im2col mode"; Chetlur et al. 2014, "cuDNN"; see gemm_wgmma.cu for the
@@ -22,6 +22,7 @@
 #include "convolutions/convolution.cuh"
 #include "convolutions/windows.cuh"
 #include "products/fragments.cuh"
+#include "products/group_columns.cuh"
 #include "products/ring.cuh"
 #include "products/types.cuh"
 #include "products/work.cuh"
@@ -40,7 +41,8 @@
 #define TILE_M 128
 #define WARP_M 16
 #define THREADS 384
-#define SHARED_BYTES (STAGES * (TILE_M + TILE_N) * 128 + STAGES * 16 + 1024)
+#define COLUMN_BYTES (64 * TILE_N)  // of both consumers' columns
+#define SHARED_BYTES (STAGES * (TILE_M + TILE_N) * 128 + STAGES * 16 + COLUMN_BYTES + 1024)
 
 constexpr bool B_K = CONVOLUTION == CONVOLUTION_DX;  // outputs are k, and contiguous in w
 constexpr int BOX = ROW_BYTES / sizeof(Input), TILE_K = BOX;
@@ -59,6 +61,8 @@ using Conv = Convolution<Input, Output>;
 using Product = Gemm<Input, Output>;
 using Stages = Ring<STAGES, A_BYTES, B_BYTES, CLUSTER>;
 using Pieces = Work<TILE_M, TILE_N, CLUSTER>;
+using TileColumns = GroupColumns<TILE_N>;
+static_assert(TileColumns::ROWS == GROUP_M && CONSUMERS * TileColumns::FLOATS * 4 <= COLUMN_BYTES, "room for them");
 
 // Of the gathered images, one for each class: the pixels that its windows see.
 struct ImageMaps {
@@ -161,11 +165,12 @@ __device__ __forceinline__ void consume(const Stages& stages, const ImageMaps& a
       const Depth depth = depth_of(gemm, split);
       float sums[1][TILE_N / 8][4] = {};
       multiply<true, true, B_K>(sums[0], stages, at, (depth.stop - depth.first) / TILE_K, consumer * GROUP_M);
-      const int row = origin.row + consumer * GROUP_M + warp * WARP_M;
+      const int group_row = origin.row + consumer * GROUP_M, row = group_row + warp * WARP_M;
+      const TileColumns columns(stages.behind() + consumer * TileColumns::FLOATS, 1 + consumer, gemm.m - group_row);
 #if SCATTER
-      finish_fragments(gemm, 0, split, row, origin.col, sums, PlacesInOut<Input, Output>{conv, part});
+      finish_fragments(gemm, 0, split, row, origin.col, sums, PlacesInOut<Input, Output>{conv, part}, columns);
 #else
-      finish_fragments(gemm, 0, split, row, origin.col, sums);
+      finish_fragments(gemm, 0, split, row, origin.col, sums, Straight(), columns);
 #endif
     }
     return work.passed(gemm);

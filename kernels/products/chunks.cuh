@@ -95,21 +95,3 @@ struct ChunkPlace<float> {
 __device__ __forceinline__ Vec<float, 4> row_piece(const unsigned char* chunk, int row, int piece) {
   return *reinterpret_cast<const Vec<float, 4>*>(chunk + row * 128 + 16 * (piece ^ row % 8));
 }
-
-// x[j]: sums of this lane over its rows. Sums over the 8 lanes that are 4 apart (that differ in BIT, and in smaller
-// ones): each lane gets COUNT / 8 of them in x, and returns the number of the first. Half are given away each time.
-template <int COUNT, int BIT = 16, int ALL>
-__device__ __forceinline__ int scatter_sums(float (&x)[ALL]) {
-  constexpr int HALF = COUNT / 2;
-  const bool upper = threadIdx.x & BIT;
-#pragma unroll
-  for (int j = 0; j < HALF; j++) {
-    const float kept = upper ? x[j + HALF] : x[j], given = upper ? x[j] : x[j + HALF];
-    x[j] = kept + __shfl_xor_sync(~0u, given, BIT);
-  }
-  const int first = upper ? HALF : 0;
-  if constexpr (BIT > 4)
-    return first + scatter_sums<HALF, BIT / 2>(x);
-  else
-    return first;
-}

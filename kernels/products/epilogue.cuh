@@ -9,8 +9,7 @@
 // Sums come in pieces of N neighbors in a row; outside of the matrix nothing is read or written.
 #pragma once
 #include "common/activations.cuh"
-#include "common/numbers.cuh"
-#include "common/vec.cuh"
+#include "common/rounded.cuh"
 #include "products/gemm.cuh"
 
 #define EPILOGUE_NONE 0
@@ -127,12 +126,21 @@ class Epilogue {
   const bool c_aligned, out_aligned, pre_aligned;
 
   static __device__ __forceinline__ Vec<Output, N> converted(const float (&x)[N]) {
-    Vec<Output, N> y;
+    Vec<float, N> y;
 #pragma unroll
-    for (int i = 0; i < N; i++) y.at[i] = Convert<Output>::from(x[i]);
-    return y;
+    for (int i = 0; i < N; i++) y.at[i] = x[i];
+    return Rounded<Output>::from(y);
   }
 };
+
+// Where the sums of the slab that begins at `row` are written, or the means of a slab, behind which squares follow.
+template <int SLAB, class Input, class Output>
+__device__ __forceinline__ float* slab_of(const Gemm<Input, Output>& gemm, int index, int row) {
+  if (COLUMN_MOMENTS)
+    return gemm.column_sums + 2 * (row / SLAB) * ((long long)gemm.batch * gemm.n) + (long long)index * gemm.n;
+  const long long slabs = (gemm.m + SLAB - 1) / SLAB;
+  return gemm.column_sums + (index * slabs + row / SLAB) * gemm.n;
+}
 
 // The sums, or moments, of the columns of a slab, which is a warp's: lanes that hold the same columns are 4 apart.
 // Differences are taken from the slab's first row (Chan et al. 1979), so that a large mean costs no precision.
@@ -162,7 +170,7 @@ class ColumnTotals {
     add_lanes(squares);
     if (threadIdx.x % 32 >= 4 || row >= gemm.m) return;
     const long long channels = (long long)gemm.batch * gemm.n;
-    float* means = gemm.column_sums + 2 * (row / SLAB) * channels + (long long)index * gemm.n;
+    float* means = slab_of<SLAB>(gemm, index, row);
     const float part = 1.f / min(SLAB, gemm.m - row);
 #pragma unroll
     for (int i = 0; i < N; i++) {
@@ -172,8 +180,7 @@ class ColumnTotals {
     }
 #else
     if (threadIdx.x % 32 >= 4 || row >= gemm.m) return;
-    const long long slabs = (gemm.m + SLAB - 1) / SLAB;
-    float* to = gemm.column_sums + (index * slabs + row / SLAB) * gemm.n;
+    float* to = slab_of<SLAB>(gemm, index, row);
 #pragma unroll
     for (int i = 0; i < N; i++)
       if (col + i < gemm.n) to[col + i] = sums[i];

@@ -39,12 +39,25 @@ __device__ __forceinline__ Piece<N> trade_pairs(const float (&sums)[SLABS][GROUP
   return x;
 }
 
-// Finish all sums of a warp, 16 SLABS rows (which are one slab of column sums) and 8 GROUPS columns; row and col are
-// its first. Every lane of the warp calls it.
-template <int SLABS, int GROUPS, class Input, class Output, class Rows = Straight>
+// Column sums, or moments, whose slabs are the rows of a warp; group_columns.cuh has those of four warps.
+struct WarpColumns {
+  template <int N>
+  using Totals = ColumnTotals<N>;
+  template <int SLAB, int N, class Input, class Output>
+  __device__ __forceinline__ void take(ColumnTotals<N>& totals, const Gemm<Input, Output>& gemm, int index, int row,
+                                       int col, int first) const {
+    totals.template write<SLAB>(gemm, index, row, col + first);
+  }
+  template <class Input, class Output>
+  __device__ __forceinline__ void finish(const Gemm<Input, Output>&, int, int, int) const {}
+};
+
+// Finish all sums of a warp, 16 SLABS rows and 8 GROUPS columns; row and col are its first. Every lane of the warp calls
+// it, and all threads that `columns` is for.
+template <int SLABS, int GROUPS, class Input, class Output, class Rows = Straight, class Columns = WarpColumns>
 __device__ __forceinline__ void finish_fragments(const Gemm<Input, Output>& gemm, int index, int split, int row,
                                                  int col, const float (&sums)[SLABS][GROUPS][4],
-                                                 const Rows& rows = Rows()) {
+                                                 const Rows& rows = Rows(), const Columns& columns = Columns()) {
   if (gemm.splits > 1) {
     constexpr int N = 16 / sizeof(float);  // what is kept is float
     const Epilogue<N, Input, Output> finish(gemm, index);
@@ -61,17 +74,18 @@ __device__ __forceinline__ void finish_fragments(const Gemm<Input, Output>& gemm
   const Epilogue<N, Input, Output, Rows> finish(gemm, index, rows);
 #pragma unroll
   for (int group = 0; group < GROUPS; group += N / 2) {
-    ColumnTotals<N> totals;
+    typename Columns::template Totals<N> totals;
     int first = 0;
 #pragma unroll
     for (int i = 0; i < 2 * SLABS; i++) {
       Piece<N> x = trade_pairs<N>(sums, i, group);
-      first = col + x.col;
-      finish(row + x.row, first, x.at);
+      first = x.col;
+      finish(row + x.row, col + first, x.at);
       totals.add(x.at, i == 0, row + x.row < gemm.m);
     }
-    if (gemm.column_sums) totals.template write<16 * SLABS>(gemm, index, row, first);
+    if (gemm.column_sums) columns.template take<16 * SLABS>(totals, gemm, index, row, col, first);
   }
+  if (gemm.column_sums) columns.finish(gemm, index, row, col);
 }
 
 // Write sums as they are, in pairs; row and col are the warp's first.

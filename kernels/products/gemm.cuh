@@ -41,16 +41,24 @@ struct TileOrigin {
 };
 
 // Blocks that run at the same time share rows of A and columns of B through the L2 cache, so they should form a
-// square and not a line: tiles are numbered down bands of BAND tile rows.
-template <int ROWS, int COLS>  // not TILE_M: that may be a macro
-__device__ __forceinline__ TileOrigin tile_origin(int number, int m, int n) {
+// square and not a line: tiles of rows x cols are numbered down bands of BAND tile rows.
+__device__ __forceinline__ TileOrigin tile_origin(int number, int rows, int cols, int m, int n) {
   constexpr int BAND = 8;
-  const int tiles_m = (m + ROWS - 1) / ROWS;
-  const int tiles_n = (n + COLS - 1) / COLS;
+  const int tiles_m = (m + rows - 1) / rows;
+  const int tiles_n = (n + cols - 1) / cols;
   const int first = number / (BAND * tiles_n) * BAND;
   const int height = min(BAND, tiles_m - first);
   const int within = number % (BAND * tiles_n);
-  return {(first + within % height) * ROWS, within / height * COLS};
+  return {(first + within % height) * rows, within / height * cols};
+}
+
+template <int ROWS, int COLS>  // not TILE_M: that may be a macro
+__device__ __forceinline__ TileOrigin tile_origin(int number, int m, int n) {
+  return tile_origin(number, ROWS, COLS, m, n);
+}
+
+__device__ __forceinline__ int num_tiles(int rows, int cols, int m, int n) {
+  return ((m + rows - 1) / rows) * ((n + cols - 1) / cols);
 }
 
 // The part of K that belongs to part number `split`: [first, stop).

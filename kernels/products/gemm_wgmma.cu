@@ -30,8 +30,8 @@
 #include "products/gemm.cuh"
 #include "products/ring.cuh"
 #include "products/staged.cuh"
+#include "products/stream_k.cuh"
 #include "products/types.cuh"
-#include "products/work.cuh"
 
 #ifndef TILE_N
 #define TILE_N 256
@@ -69,12 +69,26 @@ static_assert(TILE_N % (8 * CLUSTER) == 0, "a block's share of B is whole groups
 static_assert(SHARED_BYTES <= 227 * 1024, "a block has at most 227 KB of shared memory");
 
 using Stages = Ring<STAGES, A_BYTES, B_BYTES, CLUSTER>;
-using Pieces = Work<TILE_M, TILE_N, CLUSTER>;
+using Pieces = StreamWork<CLUSTER>;
 using Writer = Staged<BUFFERS, SLABS, TILE_N / 8, Input, Output>;
 
 // Shared memory: the buffers of all warps, the ring, the barriers of the buffers.
 constexpr int WRITERS = 4 * CONSUMERS, WRITER_BYTES = WRITERS * BUFFERS * CHUNK_BYTES;
 __device__ __forceinline__ Barrier* barriers_behind(const Stages& stages) { return stages.empty + STAGES; }
+
+// A piece of work, and the tile of it that belongs to this block: those of a cluster are one below the other.
+struct Task {
+  StreamPiece piece;
+  int index;  // of the matrix in the batch
+  TileOrigin origin;
+  __device__ __forceinline__ Task(const Gemm<Input, Output>& gemm, const StreamK& stream, const Pieces& work)
+      : piece(work.piece(stream, gemm.k)) {
+    const int tiles = num_tiles(CLUSTER * TILE_M, TILE_N, gemm.m, gemm.n);
+    index = piece.tile / tiles;
+    origin = tile_origin<CLUSTER * TILE_M, TILE_N>(piece.tile % tiles, gemm.m, gemm.n);
+    if (CLUSTER > 1) origin.row += rank_in_cluster() * TILE_M;
+  }
+};
 
 __device__ __forceinline__ int num_steps(Depth depth) { return (depth.stop - depth.first + TILE_K - 1) / TILE_K; }
 
@@ -93,14 +107,14 @@ __device__ __forceinline__ void copy_boxes(unsigned char* tile, int first, int k
 }
 
 __device__ __forceinline__ void produce(const Stages& stages, const TensorMap& a_map, const TensorMap& b_map,
-                                        const Gemm<Input, Output>& gemm) {
+                                        const Gemm<Input, Output>& gemm, const StreamK& stream) {
   const int rank = CLUSTER > 1 ? rank_in_cluster() : 0;
   Place<STAGES> at;
-  for (Pieces work(gemm); work.left(gemm); work.advance()) {
-    const TileOrigin origin = work.origin(gemm);
-    const Depth depth = depth_of(gemm, work.split(gemm));
-    const int a_index = gemm.a_batch ? work.index(gemm) : 0, b_index = gemm.b_batch ? work.index(gemm) : 0;
-    for (int k = depth.first; k < depth.stop; k += TILE_K, at.advance()) {
+  for (Pieces work(stream); work.left(stream); work.advance(stream)) {
+    const Task task(gemm, stream, work);
+    const TileOrigin origin = task.origin;
+    const int a_index = gemm.a_batch ? task.index : 0, b_index = gemm.b_batch ? task.index : 0;
+    for (int k = task.piece.depth.first; k < task.piece.depth.stop; k += TILE_K, at.advance()) {
       Barrier* full = &stages.full[at.stage];
       barrier_wait(&stages.empty[at.stage], at.phase ^ 1);
       barrier_expect(full, STAGE_BYTES);
@@ -119,39 +133,45 @@ __device__ __forceinline__ void produce(const Stages& stages, const TensorMap& a
 }
 
 // The other consumer may begin, if there is a piece for it.
-__device__ __forceinline__ void pass_turn(const Gemm<Input, Output>& gemm, Pieces work, int consumer) {
-  work.advance();
-  if (work.left(gemm)) named_barrier_arrive<CONSUMERS * WARPGROUP>(TURN + 1 - consumer);
+__device__ __forceinline__ void pass_turn(const StreamK& stream, Pieces work, int consumer) {
+  work.advance(stream);
+  if (work.left(stream)) named_barrier_arrive<CONSUMERS * WARPGROUP>(TURN + 1 - consumer);
 }
 
 __device__ __forceinline__ void consume(const Stages& stages, unsigned char* buffers, const TensorMap& out_map,
-                                        const TensorMap& pre_map, const Gemm<Input, Output>& gemm) {
+                                        const TensorMap& pre_map, const Gemm<Input, Output>& gemm,
+                                        const StreamK& stream) {
   const int consumer = warpgroup() - 1, warp = threadIdx.x / 32 % 4, first = PING_PONG ? 0 : consumer * GROUP_M;
+  const int strip = ((CLUSTER > 1 ? rank_in_cluster() * TILE_M : 0) + first) / STRIP_ROWS + warp;
   Writer writer(buffers, barriers_behind(stages), 4 * consumer + warp);
   const bool takes = Writer::takes(gemm);
   Place<STAGES> at;
-  Pieces work(gemm);
-  if (PING_PONG && consumer == 1 && work.left(gemm)) named_barrier_arrive<CONSUMERS * WARPGROUP>(TURN);
-  for (int turn = 0; work.left(gemm); work.advance(), turn ^= 1) {
-    const int steps = num_steps(depth_of(gemm, work.split(gemm)));
+  Pieces work(stream);
+  if (PING_PONG && consumer == 1 && work.left(stream)) named_barrier_arrive<CONSUMERS * WARPGROUP>(TURN);
+  for (int turn = 0; work.left(stream); work.advance(stream), turn ^= 1) {
+    const Task task(gemm, stream, work);
+    const int steps = num_steps(task.piece.depth);
     if (PING_PONG && turn != consumer) {
       at.advance(steps);
       continue;
     }
-    const TileOrigin origin = work.origin(gemm);
+    const TileOrigin origin = task.origin;
     const int row = origin.row + first;
-    const bool inside = takes && row + GROUP_M <= gemm.m && origin.col + TILE_N <= gemm.n;
-    const WarpTile tile = {work.index(gemm), row + warp * CHUNK_ROWS, origin.col};
+    const bool whole = task.piece.plane < 0;
+    const bool inside = takes && whole && row + GROUP_M <= gemm.m && origin.col + TILE_N <= gemm.n;
+    const WarpTile tile = {task.index, row + warp * CHUNK_ROWS, origin.col};
     if (inside) writer.begin(pre_map, tile);
     float sums[SLABS][TILE_N / 8][4] = {};
     if (PING_PONG) named_barrier_wait<CONSUMERS * WARPGROUP>(TURN + consumer);
     multiply<INPUT_BF16, !TRANSPOSE_A, TRANSPOSE_B>(sums, stages, at, steps, first, [&] {
-      if (PING_PONG) pass_turn(gemm, work, consumer);
+      if (PING_PONG) pass_turn(stream, work, consumer);
     });
     if (inside)
       writer.finish(gemm, out_map, pre_map, tile, sums);
+    else if (whole)
+      writer.finish_rows(gemm, tile, sums);
     else
-      writer.finish_rows(gemm, work.split(gemm), tile, sums);
+      keep_partials(gemm.partials, stream, task.piece, strip, sums);
   }
   writer.end();
 }
@@ -159,7 +179,7 @@ __device__ __forceinline__ void consume(const Stages& stages, unsigned char* buf
 extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
 gemm_wgmma(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map,
            const __grid_constant__ TensorMap out_map, const __grid_constant__ TensorMap pre_map,
-           const __grid_constant__ Gemm<Input, Output> gemm) {
+           const __grid_constant__ Gemm<Input, Output> gemm, const __grid_constant__ StreamK stream) {
   DYNAMIC_SHARED(shared);
   unsigned char* buffers = align_to_swizzle(shared);
   const Stages stages(buffers + WRITER_BYTES);
@@ -169,6 +189,6 @@ gemm_wgmma(const __grid_constant__ TensorMap a_map, const __grid_constant__ Tens
     Writer::init(barriers_behind(stages), WRITERS);
   }
   run_warpgroups(
-      stages, PING_PONG ? 4 : WRITERS, [&] { produce(stages, a_map, b_map, gemm); },
-      [&] { consume(stages, buffers, out_map, pre_map, gemm); });
+      stages, PING_PONG ? 4 : WRITERS, [&] { produce(stages, a_map, b_map, gemm, stream); },
+      [&] { consume(stages, buffers, out_map, pre_map, gemm, stream); });
 }

@@ -22,6 +22,8 @@ struct Ring {
       : tiles(align_to_swizzle(shared)),
         full(reinterpret_cast<Barrier*>(tiles + NUM_STAGES * STAGE_BYTES)),
         empty(full + NUM_STAGES) {}
+  // What the kernel has besides.
+  __device__ __forceinline__ float* behind() const { return reinterpret_cast<float*>(empty + NUM_STAGES); }
   __device__ __forceinline__ unsigned char* a(int stage) const { return tiles + stage * STAGE_BYTES; }
   __device__ __forceinline__ unsigned char* b(int stage) const { return tiles + stage * STAGE_BYTES + A_BYTES; }
 

@@ -3,13 +3,14 @@
 // copy engine writes it to out (and to pre), while the warp continues with the next chunk in another; a gradient finds
 // pre there, fetched before it is needed. Each warp has its own buffers, so none waits for another.
 //
-// That way is for tiles within the matrix with rows at multiples of 16 bytes. Otherwise, and for the parts of a K that is
-// split, the sums themselves go through a buffer, and lanes take pieces of its rows to epilogue.cuh.
+// That way is for tiles within the matrix with rows at multiples of 16 bytes. Otherwise the sums themselves go through a
+// buffer, and lanes take pieces of its rows to epilogue.cuh.
 // Source: PTX ISA, "cp.async.bulk.tensor"; Pranjal Shankhdhar 2024, "Outperforming cuBLAS on H100".
 #pragma once
 #include "common/ptx/tensor_copy.cuh"
 #include "products/chunks.cuh"
 #include "products/epilogue.cuh"
+#include "products/scatter.cuh"
 
 static_assert(!COLUMN_MOMENTS, "this epilogue writes sums of columns, and no moments");
 
@@ -54,7 +55,7 @@ class Staged {
     const bool others = rows_aligned<2>(gemm.bias, 0) && (gemm.beta == 0 || rows_aligned<2>(gemm.c, gemm.c_ld)) &&
                         (gemm.batch == 1 || gemm.c_batch % 2 == 0);
     const bool pre = READS_PRE || WRITES_PRE ? rows_aligned<8>(gemm.pre, 0) : !gemm.pre;
-    return gemm.splits <= 1 && out && pre && others;
+    return out && pre && others;
   }
 
   // Before the sums are there: fetch what the first chunks need.
@@ -81,7 +82,7 @@ class Staged {
   }
 
   // Finish sums of any tile.
-  __device__ __forceinline__ void finish_rows(const Gemm<Input, Output>& gemm, int split, const WarpTile& tile,
+  __device__ __forceinline__ void finish_rows(const Gemm<Input, Output>& gemm, const WarpTile& tile,
                                               const float (&sums)[SLABS][GROUPS][4]) const {
     const ChunkPlace<float> place;
     if (threadIdx.x % 32 == 0) tensor_stores_read<0>();
@@ -95,7 +96,7 @@ class Staged {
         __syncwarp();
         place.put(buffers, x);
         __syncwarp();
-        take_rows(gemm, split, {tile.index, tile.row + slab * SLAB_ROWS, tile.col + 8 * group});
+        take_rows(gemm, {tile.index, tile.row + slab * SLAB_ROWS, tile.col + 8 * group});
       }
     fence_async(buffers, CHUNK_BYTES);  // a copy may write there next
     __syncwarp();
@@ -243,7 +244,7 @@ class Staged {
   }
 
   // A chunk of sums as they are in the first buffer, four columns of a row at a time.
-  __device__ __forceinline__ void take_rows(const Gemm<Input, Output>& gemm, int split, const WarpTile& at) const {
+  __device__ __forceinline__ void take_rows(const Gemm<Input, Output>& gemm, const WarpTile& at) const {
     const Epilogue<4, Input, Output> finish(gemm, at.index);
     const int lane = threadIdx.x % 32, col = at.col + lane % 8 * 4;
     float totals[4] = {};
@@ -251,15 +252,11 @@ class Staged {
     for (int row = lane / 8; row < CHUNK_ROWS; row += 4) {
       const auto four = row_piece(buffers, row, lane % 8);
       float x[4] = {four.at[0], four.at[1], four.at[2], four.at[3]};
-      if (gemm.splits > 1) {
-        finish.keep(split, at.row + row, col, x);
-        continue;
-      }
       finish(at.row + row, col, x);
 #pragma unroll
       for (int i = 0; i < 4; i++) totals[i] += x[i];
     }
-    if (!gemm.column_sums || gemm.splits > 1) return;
+    if (!gemm.column_sums) return;
 #pragma unroll
     for (int i = 0; i < 4; i++)
 #pragma unroll

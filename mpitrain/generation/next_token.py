@@ -14,35 +14,9 @@ from ..context import ForwardContext
 from ..device import CPU, Device
 from ..errors import UserError
 from ..key_value_cache import KeyValueCache
-from ..layers import (
-    GELU,
-    Dropout,
-    Experts,
-    Layer,
-    LayerNorm,
-    Linear,
-    MixtureOfExperts,
-    MultiHeadAttention,
-    PostNormBlock,
-    PreNormBlock,
-    ReLU,
-    Residual,
-    RMSNorm,
-    Sequential,
-    Sigmoid,
-    SiLU,
-    SwiGLU,
-    Tanh,
-    TiedHead,
-    TokenEmbedding,
-)
+from ..layers import Layer, Linear, MultiHeadAttention, Sequential, TiedHead, TokenEmbedding
+from ..layers.per_token import PER_TOKEN
 from .sampling import Sampling
-
-TOKEN_WISE = (
-    *(GELU, ReLU, SiLU, Sigmoid, SwiGLU, Tanh, Dropout, LayerNorm, RMSNorm, Linear, TiedHead, TokenEmbedding),
-    *(MultiHeadAttention, PreNormBlock, PostNormBlock, Residual, Sequential, MixtureOfExperts, Experts),
-)
-"""Layers of which a token's result depends on no other token, or (attention) only through keys and values."""
 
 
 class NextToken:
@@ -86,7 +60,7 @@ class NextToken:
         self._ctx, self._device = ForwardContext(device=device), device
         self._body, self._head = _parts(model)
         self._ctx.outputs_of = self._head
-        self.caches = cache and self._embedding is not None and all(type(layer) in TOKEN_WISE for layer in layers)
+        self.caches = cache and self._embedding is not None and all(type(layer) in PER_TOKEN for layer in layers)
         if self.caches:
             self._ctx.cache = KeyValueCache(self.window)
         self._read: list[int] = []  # the tokens in the cache

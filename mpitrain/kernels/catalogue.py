@@ -74,7 +74,8 @@ def products() -> list[Kernel]:
         *dict.fromkeys(found),
         *convolutions(),
         *(
-            kernel("gemm_sum.cu", {"EPILOGUE": number, "OUTPUT_BF16": outputs})
+            kernel(file, {"EPILOGUE": number, "OUTPUT_BF16": outputs})
+            for file in ("gemm_sum.cu", "gemm_sum_stream.cu")
             for number in epilogues
             for outputs in (0, 1)
         ),

@@ -17,11 +17,14 @@ STAGES = {64: 8, 128: 6, 192: 5, 256: 4}  # that fit into shared memory, by colu
 GROUP_ROWS = 64  # of dw, of one tap
 MOST_OFFSET = 255  # of a tap from the first of its window
 MAPS = MOST_CLASSES**2  # of a kernel for classes
-SLAB = 16  # rows of one column sum, or of the moments of one part
+SLAB = 64  # rows of one column sum, or of the moments of one part: those of a warpgroup
+COLUMN_BYTES = 64  # of a column of a tile: both consumers' sums and squares, of four warps each
 
 
 TILES = tuple(
-    Tile("conv2d_wgmma", WGMMA_ROWS * cluster, n, SLAB, n, stages) for n, stages in STAGES.items() for cluster in (1, 2)
+    Tile("conv2d_wgmma", WGMMA_ROWS * cluster, n, SLAB, n, stages, column_bytes=COLUMN_BYTES * n)
+    for n, stages in STAGES.items()
+    for cluster in (1, 2)
 )
 
 

@@ -20,6 +20,8 @@ from .plan import ceil_div
 from .planner import read_table
 
 ROWS, TILE_K = 128, 64
+MOMENT_INSTRUCTIONS = 235, 3.4  # of a thread for a tile, and for each of its columns: test_compile_conv2d_wgmma.py
+MOMENT_BYTES = 8 / 64  # of a row and column
 PIECE_INSTRUCTIONS = 112  # of a lane for 16 bytes of the result: as in gemm_wgmma's epilogue, inside of the matrix
 STRIP_INSTRUCTIONS = {"fp32": 360, "bf16": 401}  # depthwise 3 x 3, 4 lines of 4 channels: test_compile_depthwise.py
 DW_INSTRUCTIONS = {"fp32": 273, "bf16": 309}  # 3 lines of 4 channels, 9 taps
@@ -35,17 +37,18 @@ class Prediction(NamedTuple):
     total: float
 
 
-def predict(conv: Convolution) -> Prediction:
-    """Return the predicted time of a convolution by conv2d_wgmma or conv2d_dw_wgmma, in the best of their tiles."""
+def predict(conv: Convolution, moments: bool = False) -> Prediction:
+    """Return the predicted time by conv2d_wgmma or conv2d_dw_wgmma, in the best tile, perhaps with moments of y."""
     processors, table = H100.processors, read_table()
     ways = [(tile, n) for tile in TILES if takes(tile, conv, "sm_90a") for n in splits_of(conv, tile, processors)]
     tile, splits = min(ways, key=lambda way: microseconds(conv, way[0], way[1], processors, table))
     memory = moved_bytes(conv) / H100.hbm_bytes
+    memory += moments * MOMENT_BYTES * conv.shape().m * conv.shape().n / H100.hbm_bytes
     parts, clusters = parts_of(conv), H100.processors // tile.cluster
     pieces, l2, tensor, busy = 0, 0.0, 0.0, 0.0
     for shape in (shape for part in parts for shape in part.shapes):
         each = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * splits
-        fetch, multiply = _clocks(conv, tile, ceil_div(ceil_div(shape.k, TILE_K), splits))
+        fetch, multiply = _clocks(conv, tile, ceil_div(ceil_div(shape.k, TILE_K), splits), moments)
         pieces, l2, tensor = pieces + each, l2 + each * fetch, tensor + each * multiply
         busy += each * max(fetch, multiply)
     wave = ceil_div(pieces, clusters) / pieces / H100.clock_hz  # seconds for a clock of each piece, in whole waves
@@ -57,11 +60,13 @@ def predict(conv: Convolution) -> Prediction:
     return Prediction(f"{tile.name}, K in {splits}" if splits > 1 else tile.name, memory, l2, tensor, total)
 
 
-def _clocks(conv: Convolution, tile: Tile, steps: int) -> tuple[float, float]:
+def _clocks(conv: Convolution, tile: Tile, steps: int, moments: bool) -> tuple[float, float]:
     """Return the clocks of a block for one tile: to fetch it from L2, and to multiply and write it."""
     fetch = steps * 128 * (ROWS + tile.n / tile.cluster) / H100.l2_bytes
     pieces = ROWS * tile.n * (2 if conv.outputs == "bf16" else 4) / 16 / 256  # of each of the consumers' lanes
     write = pieces * PIECE_INSTRUCTIONS * 8 / H100.issue
+    if moments:
+        write += (MOMENT_INSTRUCTIONS[0] + MOMENT_INSTRUCTIONS[1] * tile.n) * 8 / H100.issue
     return fetch, steps * ROWS * tile.n * TILE_K / H100.multiply_adds["wgmma"] + write
 
 

@@ -44,9 +44,10 @@ def launch_gemm(
     )
     argument = np.frombuffer(record, RECORD).reshape(())
     maps = _tensor_maps(device, made, shape, a, b, out, pre) if made.boxes is not None else ()
-    launch(device, made.kernel, made.launch, (*maps, argument))
+    stream = (made.stream.record,) if made.stream is not None else ()
+    launch(device, made.kernel, made.launch, (*maps, argument, *stream))
     if made.sum_kernel is not None and made.sum_launch is not None:
-        launch(device, made.sum_kernel, made.sum_launch, (argument,))
+        launch(device, made.sum_kernel, made.sum_launch, (argument, *stream))
 
 
 def _tensor_maps(
@@ -54,6 +55,7 @@ def _tensor_maps(
 ) -> tuple[np.ndarray, ...]:
     """Return the maps of A, B, out and pre; in place of those that the kernel will not use, that of A."""
     assert made.boxes is not None
+    assert made.stream is not None
     a_box, b_box, out_box = made.boxes
     read, written = (2 if kind == "bf16" else 4 for kind in (shape.inputs, shape.outputs))
     # where K is 0, factors have no memory and are not read; but the driver may want a place
@@ -61,13 +63,15 @@ def _tensor_maps(
     maps = [each.tensor_map(device, box, read) for each, box in zip(factors, (a_box, b_box), strict=True)]
     for address in (out.address, pre):
         result = replace(out, address=address)
-        used = address and made.splits == 1 and result.can_be_written(written)
+        used = address and made.stream.whole and result.can_be_written(written)
         maps.append(result.tensor_map(device, out_box, written) if used else maps[0])
     return tuple(maps)
 
 
 def partial_bytes(made: GemmPlan, shape: Shape) -> int:
     """Return the size of the working memory for the parts of K."""
+    if made.stream is not None:
+        return made.stream.partial_bytes
     return 4 * made.splits * shape.batch * shape.m * shape.n if made.splits > 1 else 0
 
 

@@ -19,6 +19,8 @@ class Gpu:
         Of 128 bytes, from shared memory and L1.
     l2_bytes : float
         From and to the L2 cache while all multiprocessors ask.
+    l2_held : float
+        Bytes that the L2 cache holds until they are read again, while others pass through it.
     hbm_bytes : float
         Per second, of the whole GPU.
     cached, latency, start : float
@@ -34,6 +36,7 @@ class Gpu:
     issue: float = 4
     wavefronts: float = 1
     l2_bytes: float = 32
+    l2_held: float = 25e6
     hbm_bytes: float = 2.8e12
     cached: float = 40
     latency: float = 600
@@ -43,7 +46,7 @@ class Gpu:
 H100 = Gpu("H100 SXM", 132, 1.7e9, 1.83e9, {"fp32": 128, "mma": 0.62 * 2048, "wgmma": 2048})
 """Whitepaper (2022), and two rates that published kernels suggest: mma.sync at 62 % of wgmma's, and 32 bytes a clock
 from L2, since tiles of 128 x 256 without multicast were limited to 610 to 700 TFLOP/s (Shankhdhar 2024), which take 30
-to 36.
+to 36. Half of the 50 MB of L2 is taken for what is read again.
 The clock is that of large products in bf16, below the highest one, 1.83 GHz, to which peaks refer."""
 
 A100 = Gpu("A100 SXM, 80 GB", 108, 1.41e9, 1.41e9, {"fp32": 64, "mma": 1024}, hbm_bytes=1.7e12)

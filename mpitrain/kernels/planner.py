@@ -4,14 +4,15 @@ The table holds for each tile the share of a multiprocessor's peak that it reach
 choice. It is the file in MPITRAIN_KERNEL_TABLE, else the result of ``mpitrain kernel bench`` in the cache of built
 kernels, else table.json, which says "measured": false, since its shares are guesses from published results.
 
-    time = waves * (latency + tile * k_split / (rate * share)) + [splits > 1] (launch + 8 splits M N batch / bandwidth)
+    time = waves * (latency + tile * k_split / (rate * share)) + [splits > 1] (launch + 8 partial sums / bandwidth)
            + [tf32 by wgmma] (2 launch + 8 K (M + N) batch / bandwidth)
 
 Blocks that stay for tile after tile (wgmma) pay the latency once; those whose consumers share a tile pay the epilogue
 once a wave, those whose consumers take turns once.
 
 A wave is one block on every multiprocessor. Small products need small tiles, to fill the machine; products with a long
-K and few tiles (the gradient of a weight over a long batch) need K split.
+K and few tiles (the gradient of a weight over a long batch) need K cut: into equal parts, or by stream-K (stream_k.py),
+which has no last wave that is half empty, but more partial sums.
 """
 
 import json
@@ -23,13 +24,14 @@ from pathlib import Path
 from ..errors import UserError
 from ..json_text import to_json
 from .build import folder
-from .gemm import TILES, GemmPlan, Shape, Tile, make_plan, split_choices
+from .gemm import STREAM, TILES, GemmPlan, Shape, Tile, make_plan, ways_to_cut
 from .kernel import arch_number
 from .plan import ceil_div
 
 TABLE = Path(__file__).with_name("table.json")
 TABLE_VARIABLE = "MPITRAIN_KERNEL_TABLE"
 EPILOGUE_AREA = 128 * 256
+STREAM_GAIN = 0.98  # stream-K is taken for less than this share of the time: the model is no better than that
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Table:
     shares : dict
         The share of that rate which a tile reaches, by its name.
     shapes : dict
-        (tile name, splits) by ``shape_key``.
+        (tile name, parts of K or STREAM) by ``shape_key``.
     """
 
     measured: bool
@@ -118,7 +120,7 @@ def plan(shape: Shape, arch: str, num_processors: int) -> GemmPlan:
 
 
 def choose(shape: Shape, arch: str, num_processors: int, table: Table) -> tuple[Tile, int]:
-    """Return the tile and the number of parts of K."""
+    """Return the tile and the number of parts of K, or STREAM."""
     tiles = [tile for tile in TILES if tile.takes(shape, arch)]
     if not tiles:
         raise UserError(f"there is no matrix product of {shape.inputs} for {arch}: take --precision fp32")
@@ -126,8 +128,13 @@ def choose(shape: Shape, arch: str, num_processors: int, table: Table) -> tuple[
     for tile in tiles:
         if known is not None and tile.name == known[0]:
             return tile, known[1]
-    choices = [(tile, splits) for tile in tiles for splits in split_choices(shape)]
-    return min(choices, key=lambda choice: microseconds(shape, choice[0], choice[1], num_processors, table))
+    choices = [(tile, splits) for tile in tiles for splits in ways_to_cut(shape, tile, num_processors)]
+    return min(choices, key=lambda choice: _cost(shape, choice, num_processors, table))
+
+
+def _cost(shape: Shape, choice: tuple[Tile, int], num_processors: int, table: Table) -> float:
+    time = microseconds(shape, *choice, num_processors, table)
+    return time / STREAM_GAIN if choice[1] == STREAM else time
 
 
 def share_of(tile: Tile, table: Table) -> float:
@@ -137,19 +144,22 @@ def share_of(tile: Tile, table: Table) -> float:
 
 def microseconds(shape: Shape, tile: Tile, splits: int, num_processors: int, table: Table) -> float:
     """Return the time that the model predicts."""
-    made = make_plan(shape, tile, splits)
+    made = make_plan(shape, tile, splits, num_processors)
     at_once = max(1, num_processors // tile.cluster)
-    depth = min(made.k_split, shape.k)
     area = tile.m // tile.cluster * tile.n
-    waves, block = ceil_div(made.pieces, at_once), area * depth / (table.rates[shape.inputs] * share_of(tile, table))
-    if tile.is_persistent:
-        epilogue = table.epilogue_us * area / EPILOGUE_AREA
-        time = table.latency_us + waves * block + (1 if tile.ping_pong else waves) * epilogue
+    rate = table.rates[shape.inputs] * share_of(tile, table)
+    if made.stream is not None:
+        whole = ceil_div(made.stream.whole, at_once)
+        parts = ceil_div(made.stream.items - made.stream.whole, at_once)
+        time = table.latency_us + area * (whole * shape.k + parts * min(made.k_split, shape.k)) / rate
+        epilogues = 1 if tile.ping_pong else whole + parts + made.stream.most_pieces - 1
+        time += epilogues * table.epilogue_us * area / EPILOGUE_AREA
     else:
-        time = waves * (table.latency_us + block)
+        depth = min(made.k_split, shape.k)
+        time = ceil_div(made.pieces, at_once) * (table.latency_us + area * depth / rate)
     if made.boxes is not None and shape.inputs == "tf32":  # each factor is rounded first
         factors = shape.k * (shape.m + shape.n) * shape.batch
         time += 2 * table.launch_us + 8 * factors / table.bytes_per_us
     if made.splits > 1:
-        time += table.launch_us + 8 * made.splits * shape.m * shape.n * shape.batch / table.bytes_per_us
+        time += table.launch_us + 8 * made.num_partials(shape) / table.bytes_per_us
     return time

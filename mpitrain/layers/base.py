@@ -75,6 +75,10 @@ class Layer(ABC):
         """Return the x of ``ending()``: run what comes before it in this layer."""
         return x
 
+    def beginning(self) -> "Layer | None":
+        """Return the layer that writes dx, if that can add to it (``layers/tail.py``); None by default."""
+        return None
+
     def joined(self, above: "Layer") -> "Layer | None":
         """Return a layer that runs this one and ``above``, which takes its y, in a better way; None by default."""
         return None

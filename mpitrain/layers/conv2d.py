@@ -10,12 +10,12 @@ from ..context import Context
 from ..errors import UserError
 from ..ops import conv2d as ops
 from ..ops.batchnorm import Moments
-from ..ops.conv2d import Conv2dPlan, conv2d_db, conv2d_dw, conv2d_dx, conv2d_moments, plan_conv2d
+from ..ops.conv2d import Conv2dPlan, conv2d_db, conv2d_dw, conv2d_dx, conv2d_dx_add, conv2d_moments, plan_conv2d
 from ..ops.window import Pair, Window, pair
 from ..parameter import Parameter, Shard
 from . import init
 from .base import Layer, empty_gradient
-from .tail import Tail, take_over
+from .tail import Tail, take_gradient, take_over
 
 
 class Conv2d(Layer):
@@ -114,8 +114,19 @@ class Conv2d(Layer):
         if not self.needs_dx:
             return empty_gradient(dy)
         dx: np.ndarray = ctx.backward.lend(self, "dx", x.shape)
-        conv2d_dx(dy, self.weight.data, dx, plan)
+        self.write_dx(dy, dx, plan, take_gradient(self, ctx))
         return dx
+
+    def write_dx(self, dy: np.ndarray, dx: np.ndarray, plan: Conv2dPlan, added: np.ndarray | None) -> None:
+        """Write dx, to which ``added`` is added if it is given."""
+        if added is None:
+            conv2d_dx(dy, self.weight.data, dx, plan)
+        else:
+            conv2d_dx_add(dy, self.weight.data, added, dx, plan)
+
+    def beginning(self) -> Layer | None:
+        """Return itself; a subclass may compute something else."""
+        return self if type(self) is Conv2d else None
 
     def part(self, shard: Shard) -> "Conv2d":
         """Return the Conv2d of some input channels (dimension 2 of w; without the bias), or of some outputs (3).

@@ -9,7 +9,7 @@ from ..ops.elementwise import add, add_relu, add_relu_dx, relu_dx
 from .activations import ReLU
 from .base import Layer, empty_gradient
 from .batchnorm2d import BatchNorm2d
-from .tail import Tail, hand_over
+from .tail import Tail, hand_over, hand_over_gradient
 
 
 class Residual(Layer):
@@ -96,11 +96,17 @@ class Residual(Layer):
 
     def _backward_by_ending(self, y: np.ndarray, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dx; the batch normalization that ends the body makes dy the gradient of the sum, and leaves it."""
-        dx = empty_gradient(dy)
+        dx, added = empty_gradient(dy), None
+        if self.needs_dx and self.shortcut is None:
+            added = self.body.beginning()
+            if added is not None:
+                hand_over_gradient(added, dy, ctx)
         if self.needs_dx or self.body.trains:
             dx = self.body.backward(dy, ctx)
         elif self._ends_in_relu:
             relu_dx(y, dy, dy)
+        if added is not None:
+            return dx
         if self.needs_dx:
             add(dx, dy if self.shortcut is None else self.shortcut.backward(dy, ctx), dx)
             return dx

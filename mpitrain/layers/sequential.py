@@ -68,8 +68,15 @@ class Sequential(Layer):
 
     def ending(self) -> Layer | None:
         """Return that of the last step of the plan."""
-        plain = self._plan.fuse and type(self).forward is Sequential.forward
-        return self._plan.steps[-1].layer.ending() if plain and len(self) else None
+        return self._plan.steps[-1].layer.ending() if self._is_fused() else None
+
+    def beginning(self) -> Layer | None:
+        """Return that of the first step of the plan."""
+        return self._plan.steps[0].layer.beginning() if self._is_fused() else None
+
+    def _is_fused(self) -> bool:
+        of_class = type(self).forward, type(self).backward
+        return self._plan.fuse and of_class == (Sequential.forward, Sequential.backward) and len(self) > 0
 
     def up_to_ending(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Run all steps but the last, and of that what comes before its ending."""

@@ -1,7 +1,8 @@
-"""The end of a residual block, y = f(z + residual), computed by the layer that writes z, in the same pass.
+"""Sums of a residual block in the passes that write their terms.
 
-``Residual`` hands the other term over to the layer that ends its body (``Layer.ending``) right before the forward of
-that layer, which takes it there.
+The end of the block is y = f(z + residual), computed by the layer that writes z. ``Residual`` hands the other term over
+to the layer that ends its body (``Layer.ending``) right before the forward of that layer, which takes it there.
+Backward, the layer that begins the body (``Layer.beginning``) adds the gradient of the shortcut to its dx.
 """
 
 from typing import NamedTuple
@@ -28,3 +29,14 @@ def take_over(layer: Layer, ctx: Context) -> Tail | None:
     """Return the tail that was left for this forward of ``layer``; None where it is no end of a block."""
     tail: Tail | None = ctx.pop((layer, "tail"), None)
     return tail
+
+
+def hand_over_gradient(layer: Layer, added: np.ndarray, ctx: Context) -> None:
+    """Leave what the next backward of ``layer`` adds to its dx. It may be written until then."""
+    ctx[layer, "added"] = added
+
+
+def take_gradient(layer: Layer, ctx: Context) -> np.ndarray | None:
+    """Return what was left for this backward of ``layer``; None where it begins no block."""
+    added: np.ndarray | None = ctx.pop((layer, "added"), None)
+    return added

@@ -112,6 +112,13 @@ def conv2d_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, plan: Conv2dPlan) -
 
 
 @op
+def conv2d_dx_add(dy: np.ndarray, w: np.ndarray, added: np.ndarray, dx: np.ndarray, plan: Conv2dPlan) -> None:
+    """Write the gradient of x, plus ``added``."""
+    conv2d_dx(dy, w, dx, plan)
+    add(dx, added, dx)
+
+
+@op
 def conv2d_dx_relu(
     dy: np.ndarray, w: np.ndarray, x: np.ndarray, dx: np.ndarray, db: Gradient | None, plan: Conv2dPlan
 ) -> None:

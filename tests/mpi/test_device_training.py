@@ -10,6 +10,7 @@ import pytest
 from mpi4py import MPI
 
 from mpitrain.comm.schedule import segments
+from mpitrain.comm.watch.watched import WatchedComm
 from mpitrain.config import Compute, Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
 from mpitrain.errors import AgreedError, UserError
@@ -386,15 +387,10 @@ def test_auto_takes_nccl_where_each_rank_has_a_gpu(world, alone, data, nccl, mon
         found.append(run(world, config, ShimDevice(), names, offers_nccl=True)[0])
         return names
 
-    seen, make = [], ShimDevice.make_group
-
-    def watched(self, *args):
-        seen.extend(entry.text for entry in world.ledger.mine.entries())
-        return make(self, *args)
-
-    monkeypatch.setattr(ShimDevice, "make_group", watched)
+    seen, noted = [], WatchedComm.noted
+    monkeypatch.setattr(WatchedComm, "noted", lambda comm, *call: (seen.append(call[0]), noted(comm, *call))[1])
     assert algorithms() == {"nccl"}
-    assert any("start of nccl" in text for text in seen), "nobody could say who is late"
+    assert "start of NCCL" in seen, "nobody could say who is late"
     monkeypatch.setattr(ShimDevice, "identity", "the same")
     assert "nccl" not in algorithms()
     assert not any("NCCL" in note for note in world.notes)

@@ -72,6 +72,20 @@ def test_logits_with_and_without_a_cache(text):
     np.testing.assert_allclose(cached(longer), formula(longer)[-1], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("text", MODELS[:2])
+def test_a_model_with_adapters_has_a_cache(text):
+    model = models.add_lora(models.build(text, (T,), V), "rank=2,dropout=0.1")
+    arena = Arena(model, seed=0)
+    rng = np.random.default_rng(0)
+    for p in arena.parameters:
+        p.data += (0.3 * rng.standard_normal(p.shape)).astype(p.data.dtype)
+    tokens = rng.integers(0, V, 70).tolist()
+    cached, whole = NextToken(model), NextToken(model, cache=False)
+    assert cached.caches
+    for length in (1, 3, 64, 65, 70):
+        np.testing.assert_allclose(cached(tokens[:length]), whole(tokens[:length]), rtol=1e-4, atol=1e-4)
+
+
 def test_a_step_computes_one_token():
     model, _ = bound(GPT)
     shapes = []

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     Prepare = Callable[[Iterable[Kernel], str], None]  # builds kernels for an architecture
 
-DESCRIPTION = "Time the matrix products on this machine's GPU against cuBLAS, and write the planner's table."
+DESCRIPTION = (
+    "Time the matrix products on this machine's GPU against cuBLAS; write the planner's table, also of convolutions."
+)
 PARTS = ("table", "squares", "training", "ladder")
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..gemm import INPUTS, TILES, Shape, Tile, make_plan, split_choices
+from ..gemm import INPUTS, TILES, Shape, Tile, make_plan, ways_to_cut
 from ..plan import ceil_div
 from ..planner import Table, shape_key
 from .bench import Bench
@@ -52,7 +52,7 @@ class Tuner(Bench):
     def _splits(self, shape: Shape, tile: Tile) -> list[int]:
         pieces = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * shape.batch * tile.cluster
         most = max(1, WAVES * self.device.num_processors // pieces)
-        return [splits for splits in split_choices(shape) if splits <= most]
+        return [splits for splits in ways_to_cut(shape, tile, self.device.num_processors) if splits <= most]
 
     def _shares(self, rates: dict[str, float], size: int) -> dict[str, float]:
         """Return the share of a multiprocessor's peak that each tile reaches, the mean over types of inputs."""

@@ -12,12 +12,12 @@ from functools import partial
 import numpy as np
 
 from ...context import Context
-from ...ops.conv2d import conv2d_db_relu, conv2d_dx, conv2d_dx_relu
+from ...ops.conv2d import conv2d_db_relu, conv2d_dx_relu
 from ...ops.gradient import Gradient
 from ..activations import ReLU
 from ..base import Layer, empty_gradient, gradient_of
 from ..conv2d import Conv2d
-from ..tail import take_over
+from ..tail import take_gradient, take_over
 from .base import Fused
 
 
@@ -51,6 +51,10 @@ class ConvLink(Fused):
         """Return itself, unless it has an activation of its own."""
         return None if self._relu else self
 
+    def beginning(self) -> Layer | None:
+        """Return itself, if it is the first of its chain."""
+        return self if self.below is None else None
+
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write dw and, at the top, db; return dx, or through the activation below the gradient of its argument.
 
@@ -69,7 +73,7 @@ class ConvLink(Fused):
             return empty_gradient(dy)
         dx: np.ndarray = ctx.backward.lend(self, "dx", x.shape)
         if self.below is None:
-            conv2d_dx(dy, conv.weight.data, dx, plan)
+            conv.write_dx(dy, dx, plan, take_gradient(self, ctx))
         else:
             conv2d_dx_relu(dy, conv.weight.data, x, dx, self.below._bias_gradient(), plan)
         return dx

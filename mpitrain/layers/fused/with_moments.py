@@ -6,6 +6,7 @@ Its kernel on a GPU has the result in registers; the pass that normalization wou
 import numpy as np
 
 from ...context import Context
+from ..base import Layer
 from ..batchnorm2d import BatchNorm2d
 from ..conv2d import Conv2d
 from .base import Fused
@@ -28,6 +29,10 @@ class WithMoments(Fused):
         y, moments = self.conv.forward_moments(x, ctx)
         self.norm.hand_over(moments, ctx)
         return y
+
+    def beginning(self) -> Layer | None:
+        """Return the convolution."""
+        return self.conv.beginning()
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write the gradients of the convolution, return dx."""

@@ -17,7 +17,7 @@ from ...kernels.convolution_launch import Operands, launch_convolution, partial_
 from ...kernels.convolution_plan import ConvolutionPlan, plan_convolution
 from ...kernels.plan import ceil_div
 from .. import conv2d as ops
-from ..elementwise import relu_dx
+from ..elementwise import add, relu_dx
 from ..gradient import Gradient
 from ..reduce import column_sum
 from ..workspace import Keep, workspace
@@ -28,7 +28,7 @@ from .elements import bf16_of, elements_fit, fitting, is_bf16
 from .reduce import between_bytes, mask_and_sum, sum_slabs
 
 IMPLICIT = True  # False: columns in memory, the reference
-LEAST_SLAB = 32  # pixels, below which moments cost more than a pass: with the 16 of wgmma (decision 56)
+LEAST_SLAB = 32  # pixels, below which moments cost more than a pass
 CHUNK_BYTES = 16  # of an asynchronous copy
 
 
@@ -62,9 +62,9 @@ def conv2d_moments(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan, keep: K
     """
     x = fitting(x, y, "images")
     planned = None
-    if y.size and IMPLICIT and not depthwise.covers(plan, w, x, y) and not _multiplies(plan, y):
+    if y.size and IMPLICIT and not depthwise.covers(plan, w, x, y):
         planned = _planned("forward", x, w, y, x.shape, w, plan, b, moments=True)
-    if planned is None or planned.made.slab < LEAST_SLAB:
+    if planned is None or planned.made.slab < LEAST_SLAB or _multiplies(planned, plan, y):
         ops.conv2d(x, w, b, y, plan)
         return None
     slab = planned.made.slab
@@ -73,11 +73,11 @@ def conv2d_moments(x: Any, w: Any, b: Any, y: Any, plan: ops.Conv2dPlan, keep: K
     return merged_slabs(slabs, y.size // y.shape[3], slab, keep)
 
 
-def _multiplies(plan: ops.Conv2dPlan, y: Any) -> bool:
-    """Return whether this is a product of matrices that gemm_wgmma takes, which writes no moments."""
+def _multiplies(planned: "_Planned", plan: ops.Conv2dPlan, y: Any) -> bool:
+    """Return whether this is a product that gemm_wgmma takes, without moments, and conv2d_wgmma does not."""
     device: Any = device_of(y)
     by_wgmma = device.arch == "sm_90a" and (is_bf16(y) or device.precision != "fp32")
-    return bool(by_wgmma and columns_of(plan).is_direct)
+    return bool(by_wgmma and columns_of(plan).is_direct and not planned.made.tile.is_persistent)
 
 
 @ops.conv2d_add_relu.cuda
@@ -96,6 +96,20 @@ def conv2d_add_relu(x: Any, w: Any, b: Any, residual: Any, y: Any, plan: ops.Con
             return
     ops.conv2d(x, w, b, y, plan)
     ops.finish(y, residual, has_relu)
+
+
+@ops.conv2d_dx_add.cuda
+def conv2d_dx_add(dy: Any, w: Any, added: Any, dx: Any, plan: ops.Conv2dPlan) -> None:
+    """One launch, whose epilogue reads what is added; for depthwise convolutions a pass more."""
+    columns = columns_of(plan)
+    if dx.size and elements_fit(dy, dx, added) and not depthwise.covers(plan, w, dy, dx):
+        if columns.is_direct:
+            columns.dx(dy, w, dx, added=added)
+            return
+        if _gathers(columns) and _convolve("dx", dy, w, dx, dx.shape, w, plan, beta=1.0, added=added):
+            return
+    ops.conv2d_dx(dy, w, dx, plan)
+    add(dx, added, dx)
 
 
 @ops.conv2d_dx_relu.cuda

@@ -69,14 +69,19 @@ class Columns(Geometry):
             columns = self._gather(x[images])
             multiply(columns, self._rows(dy[images]), self._by_group(dw), transpose_a=True, beta=beta)
 
-    def dx(self, dy: Any, w: Any, dx: Any, x: Any = None, db: Gradient | None = None) -> None:
-        """Write the gradient of x; a direct one also through the ReLU that gave ``x``, with the sums of ``db``."""
+    def dx(self, dy: Any, w: Any, dx: Any, x: Any = None, db: Gradient | None = None, added: Any = None) -> None:
+        """Write the gradient of x.
+
+        A direct one also plus ``added``, or through the ReLU that gave ``x``, with the sums of ``db``.
+        """
         for images in self._chunks(dx):
             part = dx[images]
             if self.is_direct:
                 multiply(
                     *(self._rows(dy[images]), self._by_group(w), self._rows(part)),
                     transpose_b=True,
+                    beta=0.0 if added is None else 1.0,
+                    added=None if added is None else self._rows(added[images]),
                     epilogue="none" if x is None else "relu_gradient",
                     pre=None if x is None else self._rows(x[images]),
                     sums=db and db._replace(accumulate=db.accumulate or images.start > 0),

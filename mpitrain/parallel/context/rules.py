@@ -13,32 +13,17 @@ from typing import Any
 from ...comm.group import Group
 from ...errors import UserError
 from ...layers import (
-    GELU,
     Dropout,
-    Embedding,
-    Experts,
     FirstToken,
     Layer,
-    LayerNorm,
-    Linear,
     LoRALinear,
-    MixtureOfExperts,
     MultiHeadAttention,
     PatchEmbedding,
-    PostNormBlock,
-    PreNormBlock,
-    ReLU,
-    Residual,
-    RMSNorm,
     Sequential,
-    Sigmoid,
-    SiLU,
-    SwiGLU,
-    Tanh,
-    TiedHead,
     TokenEmbedding,
     Unit,
 )
+from ...layers.per_token import PER_TOKEN
 from ...models.adapt import places
 from ..division import Division
 from .attention import ContextAttention
@@ -53,15 +38,11 @@ from .ulysses import Ulysses
 METHODS = ("auto", "ulysses", "ring")
 """Ways to compute attention: auto takes ulysses where the heads divide among the ranks, else ring."""
 
-PER_TOKEN = (
-    *(Linear, LoRALinear, LayerNorm, RMSNorm, Embedding, TokenEmbedding, TiedHead, Dropout, MultiHeadAttention),
-    *(Experts, MixtureOfExperts),
-    *(GELU, ReLU, SiLU, Sigmoid, SwiGLU, Tanh, PatchEmbedding, PreNormBlock, PostNormBlock, Residual, Sequential),
-)
-"""Layers that take tokens one by one, or are divided. Others say so by an attribute ``per_token`` that is true."""
+FORWARDS = {layer.forward for layer in (*PER_TOKEN, PatchEmbedding)}
+"""Layers that take tokens one by one, or are divided, by their forward: a subclass may have another one.
 
-FORWARDS = {layer.forward for layer in PER_TOKEN}
-"""A subclass with a forward of its own may do something else."""
+Other layers say that they do so by an attribute ``per_token`` that is true.
+"""
 
 
 def check(model: Layer, size: int, input_shape: tuple[int, ...], method: str = "auto", tensor: int = 1) -> None:

@@ -72,7 +72,6 @@ def test_against_numpy(arch, precision, kernel, parts_of_k, most_slabs, monkeypa
 
     monkeypatch.setattr(convolution_plan, "choose_convolution", chosen)
     monkeypatch.setattr(norms, "MOST_SLABS", most_slabs)
-    monkeypatch.setattr(convolutions, "LEAST_SLAB", 1)  # by wgmma, too
     device = ShimDevice(arch, num_processors=3)
     device.precision = precision
     y, moments, kept = convolve(device, Window((3, 3), padding=(1, 1)), (64, 24), 3)
@@ -104,7 +103,6 @@ def test_what_bf16_makes_constant_has_no_variance(arch, monkeypatch):
     """Numbers within 0.1 of 100 are all stored as 100: their moments are those of what the next layers read."""
     if arch == "sm_90a":
         monkeypatch.setattr(convolution_plan, "choose_convolution", wgmma_first)
-        monkeypatch.setattr(convolutions, "LEAST_SLAB", 1)
     device = ShimDevice(arch, num_processors=3)
     device.precision = "bf16"
     y, _, kept = convolve(device, Window((3, 3), padding=(1, 1)), (64, 8), 1, bias=100.0, scale=1e-3)
@@ -113,14 +111,28 @@ def test_what_bf16_makes_constant_has_no_variance(arch, monkeypatch):
     np.testing.assert_allclose(kept[1], 1 / np.sqrt(EPS), rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("window", "kernel"), [(Window((3, 3), padding=(1, 1)), "conv2d_wgmma"), (Window((1, 1)), "gemm_")], ids=str
-)
-def test_without_moments_the_convolution_is_what_it_is_alone(window, kernel, monkeypatch):
-    """Slabs of wgmma are too small, and products of matrices have none: nothing is converted to fp32 for that."""
-    monkeypatch.setattr(convolution_plan, "choose_convolution", lambda *given: (wgmma_first(*given)[0], 1))
+def test_products_of_matrices_have_moments():
+    """In bf16 on Hopper a 1 x 1 convolution that a batch normalization follows runs as one, for its moments."""
     device = ShimDevice("sm_90a", num_processors=3)
     device.precision = "bf16"
+    y, moments, kept = convolve(device, Window((1, 1)), (64, 24), 3)
+    np.testing.assert_allclose(device.to_host(moments.array), of_parts(y, moments.rows), rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(kept[1], 1 / np.sqrt(y.var(axis=0) + EPS), rtol=1e-5)
+    assert device.launches["conv2d_wgmma"] == 1
+    assert not device.launches["batchnorm_moments"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "window", "kernel"),
+    [("tf32", Window((1, 1)), "gemm_"), ("bf16", Window((3, 3), padding=(1, 1)), "conv2d_")],
+    ids=str,
+)
+def test_without_moments_the_convolution_is_what_it_is_alone(precision, window, kernel, monkeypatch):
+    """Products in tf32 have no moments, nor have slabs that are too small: nothing is converted to fp32 for that."""
+    if precision == "bf16":
+        monkeypatch.setattr(convolutions, "LEAST_SLAB", 1000)
+    device = ShimDevice("sm_90a", num_processors=3)
+    device.precision = precision
     _, moments, _ = convolve(device, window, (64, 24), 3)
     assert moments is None
     assert sum(count for name, count in device.launches.items() if name.startswith(kernel)) == 1

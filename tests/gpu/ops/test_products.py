@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpitrain.kernels.check import LAYOUTS, TOLERANCE, check_product, shapes
-from mpitrain.kernels.gemm import INPUTS, TILES, Shape, Tile, make_plan
+from mpitrain.kernels.gemm import INPUTS, STREAM, TILES, Shape, Tile, make_plan
 from mpitrain.kernels.gemm_launch import launch_gemm
 from mpitrain.kernels.matrices import Matrices
 from mpitrain.kernels.planner import plan
@@ -41,7 +41,7 @@ def test_hopper(monkeypatch, tile, batch):
     for transpose_a, transpose_b in LAYOUTS[batch - 1 :: 2]:
         shape = Shape(150, 270, 400, batch, transpose_a, transpose_b, inputs="bf16")
         assert check_product(device, multiply, shape, seed=4).right
-    assert device.launches == {"cast_rows": 4, "gemm_wgmma": 2, "gemm_sum": 2}
+    assert device.launches == {"cast_rows": 4, "gemm_wgmma": 2, "gemm_sum_stream": 2}
 
 
 @pytest.mark.parametrize("tile", WGMMA, ids=lambda tile: tile.name)
@@ -56,7 +56,7 @@ def test_hopper_in_tf32(monkeypatch, tile, batch):
         assert result.right
         assert result.error > 1e-5, "factors were not rounded"
     rounded = {"round_rows": 1, "round_columns": 3} if batch == 1 else {"round_rows": 3, "round_columns": 1}
-    assert device.launches == {**rounded, "gemm_wgmma": 2, "gemm_sum": 2}
+    assert device.launches == {**rounded, "gemm_wgmma": 2, "gemm_sum_stream": 2}
 
 
 def test_hopper_reads_the_heads_of_attention():
@@ -182,6 +182,32 @@ def test_the_gradient_of_a_bias_comes_with_the_product(monkeypatch, tile, splits
     assert (np.abs(device.to_host(dx) - expected) <= tolerance).all()
     sums = device.to_host(dx).sum(axis=0, dtype=np.float64) + accumulate * before
     np.testing.assert_allclose(device.to_host(db), sums, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("tile", WGMMA[::4], ids=lambda tile: tile.name)
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_stream_k(monkeypatch, tile, accumulate):
+    """dw of a long batch, and dx with column sums, of tiles of which some are whole and the others are shared out."""
+    monkeypatch.setattr(matmul, "plan", lambda shape, arch, processors: make_plan(shape, tile, STREAM, 20))
+    device, rng = ShimDevice("sm_90a"), np.random.default_rng(7)
+    device.precision = "bf16"
+    x, dy = (rng.standard_normal(s).astype(np.float32) for s in ((1500, 300), (1500, 530)))
+    before = rng.standard_normal((300, 530)).astype(np.float32)
+    made, dw = make_plan(Shape(300, 530, 1500, inputs="bf16"), tile, STREAM, 20), device.from_host(before)
+    assert made.stream.shared
+    multiply(*map(device.from_host, (x, dy)), dw, transpose_a=True, beta=float(accumulate))
+    tolerance = TOLERANCE["bf16"] * (np.abs(x.T) @ np.abs(dy) + np.abs(before))
+    assert (np.abs(device.to_host(dw) - (np.float64(x).T @ dy + accumulate * before)) <= tolerance).all()
+    assert device.launches == {"cast_rows": 2, "gemm_wgmma": 1, "gemm_sum_stream": 1}
+
+    slope, w, db = rng.standard_normal((300, 530)), rng.standard_normal((530, 1500)), rng.standard_normal(530)
+    slope, w, db = (each.astype(np.float32) for each in (slope, w, db))
+    dx, sums = device.empty((300, 530)), device.from_host(db)
+    linear_dx_relu(*map(device.from_host, (x.T.copy(), w, slope)), dx, Gradient(sums, accumulate))
+    exact = np.float64(x).T @ w.T * (slope > 0)
+    assert (np.abs(device.to_host(dx) - exact) <= TOLERANCE["bf16"] * (np.abs(x.T) @ np.abs(w.T))).all()
+    added = device.to_host(dx).sum(axis=0, dtype=np.float64) + accumulate * db
+    np.testing.assert_allclose(device.to_host(sums), added, rtol=1e-4, atol=1e-3)
 
 
 def test_plans_are_made_once():

@@ -14,7 +14,10 @@ from mpitrain.arena import Arena
 from mpitrain.device import CPU, bfloat16, is_bf16
 from mpitrain.device.weight_copy import WeightCopies
 from mpitrain.generation import NextToken
+from mpitrain.kernels.gemm import STREAM, TILES, make_plan
+from mpitrain.kernels.planner import plan
 from mpitrain.layers import Linear, Sequential
+from mpitrain.ops.cuda import matmul
 from mpitrain.ops.cuda.elements import bf16_of
 from mpitrain.optim import LARS, SGD, Adagrad, Adam, AdamW
 from mpitrain.training.checkpoint import Snapshot
@@ -69,6 +72,25 @@ def test_losses_are_near_those_of_fp32(device, name, options):
     assert np.abs(found - expected).max() > 0, "nothing was rounded"
     check_copy(ours.arena)
     assert is_bf16(ours.model.forward(ours.x, ours.ctx))
+
+
+def test_gradients_of_weights_by_stream_k(monkeypatch):
+    """On Hopper, K of the batch shared out to four blocks: losses as by other plans, and dw added for microbatches."""
+    tile = next(tile for tile in TILES if tile.name == "wgmma_128x64_ping_pong")
+
+    def shared_out(shape, arch, processors):
+        return make_plan(shape, tile, STREAM, processors) if shape.transpose_a else plan(shape, arch, processors)
+
+    runs = []
+    for chosen in (plan, shared_out):
+        monkeypatch.setattr(matmul, "plan", chosen)
+        device = in_bf16("sm_90a")
+        job = Job("mlp", device, batch=1200, microbatches=2, widths=(24,))
+        runs.append([job.step() for _ in range(STEPS)])
+        assert bool(device.launches["gemm_sum_stream"]) == (chosen is shared_out)
+    np.testing.assert_allclose(*runs, rtol=1e-4)
+    exact = Job("mlp", batch=1200, microbatches=2, widths=(24,))
+    np.testing.assert_allclose(runs[1], [exact.step() for _ in range(STEPS)], rtol=OF_LOSS)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from mpitrain.context import Context
 from mpitrain.device import CPU, Im2colMap, TensorMap
 from mpitrain.kernels.check import LAYOUTS, check_product, shapes
-from mpitrain.kernels.gemm import INPUTS, TILES, Shape, make_plan
+from mpitrain.kernels.gemm import INPUTS, STREAM, TILES, Shape, make_plan
 from mpitrain.losses import MSE, SoftmaxCrossEntropy
 from mpitrain.ops.cuda import matmul
 from mpitrain.ops.cuda.matmul import multiply
@@ -40,6 +40,18 @@ def test_every_tile(cuda, monkeypatch, tile, inputs, splits):
     monkeypatch.setattr(matmul, "plan", lambda shape, arch, processors: make_plan(shape, tile, splits, processors))
     for transpose_a, transpose_b in LAYOUTS:
         shape = Shape(300, 530, 700, 1, transpose_a, transpose_b, inputs)
+        assert check_product(cuda, multiply, shape).right, shape
+
+
+@pytest.mark.parametrize("tile", [t for t in TILES if t.kernel == "gemm_wgmma"], ids=lambda tile: tile.name)
+def test_every_tile_by_stream_k(cuda, monkeypatch, tile):
+    """K is shared out as if 20 multiprocessors were all: whole tiles, parts of K, and tails that shares cut."""
+    if not tile.takes(Shape(1, 1, 1, inputs="bf16"), cuda.arch):  # off Hopper; the planner never takes it there
+        pytest.skip(f"{tile.name} does not multiply bf16 on {cuda.arch}")
+    monkeypatch.setattr(matmul, "plan", lambda shape, arch, processors: make_plan(shape, tile, STREAM, 20))
+    for transpose_a, transpose_b in LAYOUTS if tile.n % 64 == 0 else LAYOUTS[1::2]:
+        shape = Shape(300, 530, 1500, 1, transpose_a, transpose_b, "bf16")
+        assert make_plan(shape, tile, STREAM, 20).stream.shared, shape
         assert check_product(cuda, multiply, shape).right, shape
 
 

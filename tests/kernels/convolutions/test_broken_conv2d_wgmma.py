@@ -20,7 +20,25 @@ CUT = replace(FORWARD, part=192)
 DX = replace(FORWARD, conv=replace(FORWARD.conv, kind="dx"))
 DW = Case(replace(bf16(4, (9, 11), 128, 136, (3, 2), (2, 1), (1, 1), (1, 2)), kind="dw"), seed=1)
 
+MOMENTS = Case(bf16(4, (9, 9), 64, 72, (1, 1)), moments=True, seed=1)  # 324 rows: six slabs, the last of 4
+SUMS = replace(MOMENTS, moments=False, sums=True)
+MEET = "named_barrier_wait<THREADS>(name);\n"
+
 BROKEN = {
+    "warps that do not wait for each other": (MOMENTS, PLAIN, f"    {MEET}    float* to", "    float* to"),
+    "sums of the next tile written too early": (SUMS, PLAIN, f"    {MEET[:-1]}  // the next", "    // the next"),
+    "both consumers in one memory": (MOMENTS, PLAIN, "stages.behind() + consumer * TileColumns::FLOATS",
+                                     "stages.behind()"),
+    "one barrier for both consumers": (MOMENTS, PLAIN, "FLOATS, 1 + consumer, gemm", "FLOATS, 1, gemm"),
+    "rows behind the last in a lane": (MOMENTS, PLAIN, "(mine > 0) + (mine > 8)", "2"),
+    "rows behind the last in a warp": (MOMENTS, PLAIN, "min(max(left - i * WARP_ROWS, 0), WARP_ROWS), both",
+                                       "WARP_ROWS, both"),
+    "squares that are not about the mean of both": (MOMENTS, PLAIN, " + apart * apart * counts.weight[STEP]", ""),
+    "squares that stay in their lane": (MOMENTS, PLAIN, "own_squares + __shfl_xor_sync(~0u, its, BIT)", "own_squares"),
+    "the other half of the columns": (MOMENTS, PLAIN, "given = upper ? mean[j] : mean[j + HALF]",
+                                      "given = upper ? mean[j + HALF] : mean[j]"),
+    "sums of the first warp": (SUMS, PLAIN, "for (int i = 1; i < WARPS; i++) sum += from[i * WIDTH];", ";"),
+    "columns that two lanes have twice": (SUMS, PLAIN, "if constexpr (HALF == 0) x[0] +=", "if (false) x[0] +="),
     "rows and columns of taps swapped": (FORWARD, PLAIN, "part.cols.step, tap.row * part.rows.step",
                                          "part.rows.step, tap.row * part.cols.step"),
     "the dilation forgotten": (FORWARD, PLAIN, "tap.col * part.cols.step,", "tap.col,"),
@@ -59,7 +77,7 @@ def break_it(case, tile, right, wrong):
         return text.replace(right, wrong)
 
     part = parts_of(case.conv)[0]
-    what = built_for(tile, case.conv, part.scattered)
+    what = built_for(tile, case.conv, part.scattered, case.moments)
     cpu.build(what.file, edit, **dict(what.macros) | {"STAGES": 3})
     return edit
 
@@ -70,7 +88,9 @@ def built_two_at_a_time():
 
 
 @pytest.mark.parametrize(
-    ("case", "tile"), [(FORWARD, PAIR), (FULL, WIDE), (CUT, PLAIN), (DX, PLAIN), (DW, PAIR)], ids=str
+    ("case", "tile"),
+    [(FORWARD, PAIR), (FULL, WIDE), (CUT, PLAIN), (DX, PLAIN), (DW, PAIR), (MOMENTS, PLAIN), (SUMS, PLAIN)],
+    ids=str,
 )
 def test_what_is_broken_was_right(case, tile):
     assert run(case, tile, stages=3) < 1e-6

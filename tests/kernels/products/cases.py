@@ -30,7 +30,8 @@ ARGUMENTS = np.dtype(
 class Case:
     """One product. ``pad`` elements lie between rows, and matrices begin ``shift`` elements off an aligned address.
 
-    K is cut into parts of ``part``, if given; with ``sum_columns`` the column sums of what is written are asked for.
+    K is cut into parts of ``part``, if given; by gemm_wgmma it is shared out to ``workers`` clusters, if that is given
+    (stream-K). With ``sum_columns`` the column sums of what is written are asked for.
     """
 
     m: int
@@ -45,6 +46,7 @@ class Case:
     in_place: bool = False
     bias: bool = True
     part: int = 0
+    workers: int = 0
     sum_columns: bool = False
     seed: int = 0
 
@@ -94,12 +96,12 @@ EDGES = [
 class Buffer:
     """Matrices of (batch, rows, cols) as views into a buffer of NaN; bf16 is kept as its 16 bits."""
 
-    def __init__(self, shape: tuple[int, int, int], pad: int, shift: int, dtype: type):
+    def __init__(self, shape: tuple[int, int, int], pad: int, shift: int, dtype: type, guard: int = 64):
         batch, rows, cols = shape
         self.ld = cols + pad
         self.stride = rows * self.ld + pad
         head = 64 + shift
-        self._storage = np.full(head + batch * self.stride + 64, _nan(dtype), dtype)
+        self._storage = np.full(head + batch * self.stride + guard, _nan(dtype), dtype)
         room = self._storage[head : head + batch * self.stride].reshape(batch, self.stride)[:, : rows * self.ld]
         self.values = room.reshape(batch, rows, self.ld)[:, :, :cols]
         self.address = self._storage.ctypes.data + head * self._storage.itemsize
@@ -176,7 +178,7 @@ class Variant:
 class Product:
     """The matrices of one case, their arguments and what must come out."""
 
-    def __init__(self, variant: Variant, case: Case, slab: int):
+    def __init__(self, variant: Variant, case: Case, slab: int, num_partials: int = 0):
         self.variant, self.case = variant, case
         self.rng = case.rng
         shape = (case.batch, case.m, case.n)
@@ -188,7 +190,8 @@ class Product:
         self.bias = self.rng.standard_normal(case.n).astype(np.float32)
         self.slab = slab
         self.column_sums = Buffer((case.batch, -(-case.m // slab), case.n), 0, 0, np.float32)
-        self.partials = Buffer((case.splits * case.batch, case.m, case.n), 0, 0, np.float32)
+        partials = (1, 1, num_partials) if num_partials else (case.splits * case.batch, case.m, case.n)
+        self.partials = Buffer(partials, 0, 0, np.float32, 64 + num_partials)
 
         self.expected_pre = case.alpha * (a_values @ b_values) + case.beta * c_values + case.bias * self.bias
         self.expected = self._finished()
@@ -245,7 +248,7 @@ class Product:
             arguments["pre"] = self.pre.address
         arguments["bias"] = self.bias.ctypes.data if case.bias else 0
         arguments["column_sums"] = self.column_sums.address if case.sum_columns else 0
-        arguments["partials"] = self.partials.address if case.splits > 1 else 0
+        arguments["partials"] = self.partials.address if case.splits > 1 or case.workers else 0
         for name in ("m", "n", "k", "batch", "splits", "alpha", "beta"):
             arguments[name] = getattr(case, name)
         arguments["k_split"] = case.part

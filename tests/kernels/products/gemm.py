@@ -1,23 +1,53 @@
-"""Products run by the kernels: gemm_simt, gemm_mma and gemm_wgmma, and gemm_sum after them where K is cut."""
+"""Products run by the kernels: gemm_simt, gemm_mma and gemm_wgmma, and the sums after them where K is cut."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mpitrain.device import Im2colMap, TensorMap
+from mpitrain.kernels.stream_k import STEP, StreamK, split_k, stream_k, whole_tiles
 from tests.kernels import cpu
 from tests.kernels.cpu import Kernels
 from tests.kernels.products.cases import EPILOGUES, Buffer, Case, Product, Variant
 
+CLUSTERS = 3  # of the GPU on which gemm_wgmma is launched
 
-def run(kernels: Kernels, variant: Variant, case: Case) -> float:
-    """Run one case, with gemm_sum after it where K is cut, and return its error."""
+
+def run(kernels: Kernels, variant: Variant, case: Case, clusters: int = CLUSTERS) -> float:
+    """Run one case, with the sum of its parts after it where K is cut, and return its error."""
+    if variant.kernel == "gemm_wgmma":
+        return run_persistent(kernels, variant, case, clusters).error()
     product = Product(variant, case, slab=32 if case.splits > 1 else kernels.macro("WARP_M"))
-    launch = launch_persistent if variant.kernel == "gemm_wgmma" else launch_tiles
-    launch(kernels, variant, case, product)
+    launch_tiles(kernels, variant, case, product)
     if case.splits > 1:
         sum_parts(variant, case, product)
     return product.error()
+
+
+def run_persistent(
+    kernels: Kernels,
+    variant: Variant,
+    case: Case,
+    clusters: int = CLUSTERS,
+    edit_sum: Callable[[str], str] | None = None,
+) -> Product:
+    """Run gemm_wgmma, and gemm_sum_stream (its text changed) after it, and return what they made."""
+    stream = shared_out(kernels, variant, case)
+    product = Product(variant, case, slab=16, num_partials=max(1, stream.partial_bytes // 4))
+    launch_persistent(kernels, variant, case, product, stream, clusters)
+    if stream.shared:
+        sum_stream(variant, case, product, stream, edit_sum)
+    return product
+
+
+def shared_out(kernels: Kernels, variant: Variant, case: Case) -> StreamK:
+    """Return the work of gemm_wgmma's clusters."""
+    tile = variant.cluster * kernels.macro("TILE_M"), kernels.macro("TILE_N")
+    tiles, steps = -(-case.m // tile[0]) * -(-case.n // tile[1]) * case.batch, max(1, -(-case.k // STEP))
+    shares = stream_k(tiles, steps, case.workers, tile) if case.workers else None
+    if shares is not None:
+        return shares
+    return split_k(tiles, steps, case.splits, tile) if case.splits > 1 else whole_tiles(tiles, steps, tile)
 
 
 def launch_tiles(kernels: Kernels, variant: Variant, case: Case, product: Product) -> None:
@@ -87,8 +117,10 @@ def shim_planned_map(planned: TensorMap | Im2colMap) -> np.ndarray:
     return shim_map(planned.address, planned.element_bytes, planned.size, strides, planned.box)
 
 
-def launch_persistent(kernels: Kernels, variant: Variant, case: Case, product: Product) -> None:
-    """Launch gemm_wgmma on a GPU of three clusters."""
+def launch_persistent(
+    kernels: Kernels, variant: Variant, case: Case, product: Product, stream: StreamK, clusters: int
+) -> None:
+    """Launch gemm_wgmma on a GPU of so many clusters."""
     tile_m, tile_n, stages, buffers = (kernels.macro(name) for name in ("TILE_M", "TILE_N", "STAGES", "BUFFERS"))
     box = 64 if variant.inputs == "bf16" else 32
     a_map = tensor_map(product.a, (box, box if variant.transpose_a else tile_m))
@@ -98,10 +130,10 @@ def launch_persistent(kernels: Kernels, variant: Variant, case: Case, product: P
     b_rows = tile_n if variant.transpose_b else -(-tile_n // 64) * 64
     kernels.launch(
         "gemm_wgmma",
-        grid=(3 * variant.cluster, 1, 1),
+        grid=(clusters * variant.cluster, 1, 1),
         block=(384, 1, 1),
         shared_bytes=stages * ((tile_m + b_rows) * 128 + 16) + 8 * buffers * (16 * 128 + 8) + 1024,
-        arguments=[a_map, b_map, *outputs, product.arguments()],
+        arguments=[a_map, b_map, *outputs, product.arguments(), stream.record],
         memory=product.memory,
         seed=case.seed,
     )
@@ -112,6 +144,22 @@ def _output_map(buffer: Buffer, box: tuple[int, int], other: np.ndarray) -> np.n
     size, (batch, *_) = buffer.values.itemsize, buffer.values.shape
     places = buffer.address, buffer.ld * size, buffer.stride * size * (batch > 1)
     return other if any(place % 16 for place in places) else tensor_map(buffer, box)
+
+
+def sum_stream(
+    variant: Variant, case: Case, product: Product, stream: StreamK, edit: Callable[[str], str] | None = None
+) -> None:
+    """Run gemm_sum_stream."""
+    macros = {"EPILOGUE": EPILOGUES.index(variant.epilogue), "OUTPUT_BF16": int(variant.outputs == "bf16")}
+    warps = stream.shared * (stream.tile_m // 16) * (stream.tile_n // 32)
+    cpu.build("gemm_sum_stream.cu", edit, **macros).launch(
+        "gemm_sum_stream",
+        grid=(-(-warps // 8), 1, 1),
+        block=(256, 1, 1),
+        arguments=[product.arguments(), stream.record],
+        memory=product.memory,
+        seed=case.seed,
+    )
 
 
 def sum_parts(variant: Variant, case: Case, product: Product) -> None:
