@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .bench.cases import RESNET50
+from .convolution_lines import covers
 from .convolution_model import LAUNCH_S, of_layer
 from .convolution_model import predict as predict_before
 from .convolution_wgmma import parts_of
@@ -21,34 +22,44 @@ ELEMENT = 2  # bytes
 MOST_SLABS = 256  # whose moments need no merging (ops/cuda/batchnorm.py)
 SLAB = 64
 TAILS = {(56, 64, 256): 3, (28, 128, 512): 4, (14, 256, 1024): 6, (7, 512, 2048): 3}  # of ResNet-50: size, channels
-PASSES = {  # over the result of a normalization: before and now
+PASSES = {  # before and now
     "moments": (1, 2 * MOMENT_BYTES / ELEMENT),  # written and read again, instead of a pass
     "end of a block, forward": (5, 3),  # read, write, two reads, write; two reads, write
     "end of a block, backward": (9, 7),  # mask 2 + 2, sums 2, dx 2 + 1; sums 3 + 1, dx 2 + 1
+    "gradient of an identity": (4, 2),  # dx written, then two reads and a write; read and written with dx
 }
 
 
 class Layers(NamedTuple):
-    """Elements of the results of all normalizations of a network, and of those at the ends of residual blocks."""
+    """Elements of the results of normalizations of a network that ``PASSES`` are about, in its order."""
 
     name: str
-    all: int
+    moments: int
     ends: int
+    identities: int
+
+    def elements(self, what: str) -> int:
+        """Return those of a row of ``PASSES``."""
+        return {"moments": self.moments, "gradient of an identity": self.identities}.get(what, self.ends)
 
 
 def resnet50(batch: int = 256) -> Layers:
-    """Return those of ResNet-50."""
-    sizes = [(layer.layers, of_layer(layer, "forward", batch).shape(), layer) for layer in RESNET50]
-    ends = [TAILS.get((layer.size, layer.i, layer.o), 0) for layer in RESNET50]
-    elements = [shape.m * shape.n for _, shape, _ in sizes]
-    whole = sum(count * each for (count, _, _), each in zip(sizes, elements, strict=True))
-    return Layers(f"ResNet-50, batch {batch}", whole, sum(n * each for n, each in zip(ends, elements, strict=True)))
+    """Return those of ResNet-50. Its first layer, of 3 channels, is no product by wgmma, and left moments before."""
+    moments = ends = identities = 0
+    for layer in RESNET50:
+        shape = of_layer(layer, "forward", batch).shape()
+        count = TAILS.get((layer.size, layer.i, layer.o), 0)
+        moments += layer.layers * shape.m * shape.n * (layer.i > 3)
+        ends += count * shape.m * shape.n
+        identities += max(0, count - 1) * shape.m * shape.n  # the first block of a stage has a convolution there
+    return Layers(f"ResNet-50, batch {batch}", moments, ends, identities)
 
 
 def resnet20(batch: int = 128) -> Layers:
-    """Return those of resnet20: 3 blocks of 2 normalizations a stage, a stem, and a shortcut in two stages."""
+    """Return those of resnet20: 3 blocks of 2 normalizations a stage, and a shortcut in two stages."""
     stages = [batch * size**2 * channels for size, channels in ((32, 16), (16, 32), (8, 64))]
-    return Layers(f"resnet20, batch {batch}", 6 * sum(stages) + stages[0] + sum(stages[1:]), 3 * sum(stages))
+    whole, halved = sum(stages), sum(stages[1:])
+    return Layers(f"resnet20, batch {batch}", 6 * whole + halved, 3 * whole, 3 * whole - halved)
 
 
 def traffic() -> Iterator[str]:
@@ -58,8 +69,7 @@ def traffic() -> Iterator[str]:
     for layers in (resnet50(), resnet20()):
         total = [0.0, 0.0]
         for what, passes in PASSES.items():
-            elements = layers.all if what == "moments" else layers.ends
-            moved = [ELEMENT * elements * each / 1e9 for each in passes]
+            moved = [ELEMENT * layers.elements(what) * each / 1e9 for each in passes]
             total = [a + b for a, b in zip(total, moved, strict=True)]
             yield _traffic_row(layers.name, what, [f"{each:g}" for each in passes], moved)
         yield _traffic_row(layers.name, "all", ["", ""], total)
@@ -71,24 +81,25 @@ def _traffic_row(name: str, what: str, passes: list[str], moved: list[float]) ->
 
 
 def forward_rows(batch: int = 256) -> Iterator[str]:
-    """Yield the lines of the table of convolutions with the moments of their results."""
+    """Yield the lines of the table of convolutions by conv2d_wgmma with the moments of their results."""
     yield "| layer | times | convolution, then a pass (ms) | with moments (ms) |"
     yield "|---|---|---|---|"
-    totals = [0.0, 0.0]
+    totals, count = [0.0, 0.0], 0
     for layer in RESNET50:
         conv = of_layer(layer, "forward", batch)
+        if not parts_of(conv) or covers(conv):
+            continue
         y = conv.shape().m * conv.shape().n
         alone = predict_before(conv).total
-        if parts_of(conv) and not conv.kernel == conv.stride == (1, 1):
+        if not conv.kernel == conv.stride == (1, 1):
             alone = predict_wgmma(conv).total
         before = alone + ELEMENT * y / H100.hbm_bytes + LAUNCH_S
-        now = before
-        if parts_of(conv):
-            now = predict_wgmma(conv, moments=True).total + MOMENT_BYTES * y / H100.hbm_bytes
-            now += LAUNCH_S if conv.shape().m > MOST_SLABS * SLAB else 0
+        now = predict_wgmma(conv, moments=True).total + MOMENT_BYTES * y / H100.hbm_bytes
+        now += LAUNCH_S if conv.shape().m > MOST_SLABS * SLAB else 0
+        count += layer.layers
         totals = [total + layer.layers * each for total, each in zip(totals, (before, now), strict=True)]
         yield f"| {layer.name} | {layer.layers} | {1e3 * before:.3f} | {1e3 * now:.3f} |"
-    yield f"| all 53 | | {1e3 * totals[0]:.2f} | {1e3 * totals[1]:.2f} |"
+    yield f"| all {count} | | {1e3 * totals[0]:.2f} | {1e3 * totals[1]:.2f} |"
 
 
 if __name__ == "__main__":

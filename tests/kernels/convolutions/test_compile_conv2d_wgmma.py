@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mpitrain.kernels.convolution_wgmma import built_for
+from mpitrain.kernels.convolution_wgmma_model import MOMENT_INSTRUCTIONS
 from tests.kernels import tools
 from tests.kernels.convolutions.cases import of
 from tests.kernels.convolutions.hopper import wide
@@ -59,6 +60,16 @@ def test_a_stage_is_four_products_and_its_copies(case, compiler):
     other = "UTMALDG.3D.MULTICAST" if tile.cluster > 1 else "UTMALDG.3D"
     assert code.counts[other] == (1 if conv.kind == "dx" else tile.n // 64)
     assert code.count("UTMALDG") == gathered + code.counts[other]
+
+
+@pytest.mark.parametrize("columns", [64, 256])
+def test_moments_add_what_the_model_says(columns):
+    """Instructions of a thread, all that are not there without moments, as in docs/benchmarks/gpu-predicted.md."""
+    with_moments, alone = (built((FORWARD, wide(columns), False, moments), "nvcc").code for moments in (True, False))
+    all_of, none = (code.counts.total() - code.counts["NOP"] for code in (with_moments, alone))
+    fixed, each = MOMENT_INSTRUCTIONS
+    assert all_of - none <= 1.1 * (fixed + each * columns)
+    assert with_moments.count("SHFL") - alone.count("SHFL") <= 3 + 14 * columns // 64 + 3
 
 
 @EACH
