@@ -468,6 +468,15 @@ def squared_error(draw, run):
     return [draw.device.to_host(totals), difference]
 
 
+@covers("sum_over_ranks")
+def sum_over_ranks(draw, run):
+    results = []
+    for shape in ((2, 0), (1, 9), (4, 33), (7, 1024)):
+        results.append(draw.empty(shape[1]))
+        run("sum_over_ranks", draw.normal(*shape), results[-1])
+    return results
+
+
 @covers("sum_of_squares", "sum_sources")
 def sums(draw, run):
     arrays, target = [draw.normal(3001) for _ in range(3)], draw.empty(3001)

@@ -1,6 +1,6 @@
 // Convolution 3 x 3 of few channels on Hopper's tensor cores, sm_90a: y or dx, from lines that are fetched once
 // Arch: sm_90a
-// Shapes: see convolutions/convolution.cuh; one group, 3 x 3, stride and dilation 1. x (dy for dx), w, out and C begin at
+// Shapes: see convolutions/convolution.cuh; 3 x 3, stride and dilation 1. x (dy for dx), w, out and C begin at
 //     multiples of 16 bytes; channels and outputs are multiples of 8; x (dy for dx) has at most DEPTH channels.
 // Types: bf16.
 // Launch: image_map: x (dy for dx) with dims (C, W, H, N), boxes of 64 x (WIDTH + 2) x 1 x (64 / WIDTH); weight_map: w as
@@ -17,6 +17,9 @@
 // engine brings once, with a pixel more on both sides. A line is a factor of three lines of out: their sums are in
 // registers, all three. A of wgmma comes from registers too: ldmatrix takes the pixels of a tap wherever they lie, and
 // what it loads for one of the three columns of taps serves its three rows.
+//
+// Groups of 64 or 128 channels are tiles of their own. Narrower ones share a tile of 64 by 64, whose filters are zeros
+// but for a block of each group: more products than are needed, in the time that the memory takes anyway.
 #define INPUT_BF16 1
 #define OUTPUT_BF16 1
 #include "common/ptx/ldmatrix.cuh"
@@ -37,10 +40,14 @@
 #ifndef WIDTH
 #define WIDTH 64
 #endif
+#ifndef GROUP_CHANNELS  // 0: one group; else the channels of each, of x and of y
+#define GROUP_CHANNELS 0
+#endif
 #define TILE_M 128
 #define THREADS 384
 
 constexpr bool B_K = CONVOLUTION == CONVOLUTION_DX;  // outputs are k, and contiguous in w
+constexpr bool SEVERAL = GROUP_CHANNELS && GROUP_CHANNELS < 64;               // groups in a tile
 constexpr int TAPS = 3, CONSUMERS = 2, GROUPS = TILE_N / 8;
 constexpr int BOX = ROW_BYTES / sizeof(Input), BOXES = (DEPTH + BOX - 1) / BOX, STEP = STEP_BYTES / sizeof(Input);
 constexpr int STEPS = BOX / STEP;            // of a whole box
@@ -54,6 +61,8 @@ static_assert(CONVOLUTION == CONVOLUTION_FORWARD || CONVOLUTION == CONVOLUTION_D
 static_assert(TILE_N == 16 || TILE_N == 32 || TILE_N == 64, "pairs of groups, in one chunk");
 static_assert(DEPTH % STEP == 0 && DEPTH <= 2 * BOX, "whole steps of wgmma, one or two boxes");
 static_assert(WIDTH == 8 || WIDTH == 16 || WIDTH == 32 || WIDTH == 64, "a warp's rows are of one line, or of two");
+static_assert(!GROUP_CHANNELS || (TILE_N == 64 && DEPTH == (GROUP_CHANNELS == 128 ? 128 : 64)), "64 columns of out");
+static_assert(!GROUP_CHANNELS || DEPTH % GROUP_CHANNELS == 0, "whole groups");
 static_assert(STAGES >= 2, "a line arrives while another is read");
 static_assert(THREADS == (1 + CONSUMERS) * WARPGROUP, "a producer and the consumers");
 static_assert(SHARED_BYTES <= 227 * 1024, "a block has at most 227 KB of shared memory");
@@ -64,12 +73,13 @@ using Work = Lines<TAPS, WIDTH>;
 using Writer = LineWriter<GROUPS, WIDTH>;
 static_assert(Writer::BYTES == 4 * 16 * 128, "as in SHARED_BYTES");
 
-// Which columns of out a block computes, and which of the consumers of these columns its consumers are.
+// Which columns of out a block computes, from which channels on; which of the consumers of these columns its own are.
 struct Part {
-  int col, first, consumers;
+  int col, channel, first, consumers;
   __device__ __forceinline__ explicit Part(const Conv& conv) {
-    const int tiles = (conv.gemm.n + TILE_N - 1) / TILE_N;
+    const int tiles = (channels_of_out(conv) + TILE_N - 1) / TILE_N;
     col = blockIdx.x % tiles * TILE_N;
+    channel = GROUP_CHANNELS ? col / DEPTH * DEPTH : 0;
     first = blockIdx.x / tiles * CONSUMERS;
     consumers = gridDim.x / tiles * CONSUMERS;
   }
@@ -102,7 +112,9 @@ struct Shared {
 };
 
 // The filters, in the order in which their taps lie in the images.
-__device__ __forceinline__ void copy_weights(const Shared& shared, const TensorMap& map, const Conv& conv, int col) {
+__device__ __forceinline__ void copy_weights(const Shared& shared, const TensorMap& map, const Conv& conv,
+                                             const Part& part) {
+  const int row_of_w = GROUP_CHANNELS ? part.col % DEPTH : part.col;  // of dx, whose columns are rows of w: those of a group
   const Axis &rows = conv.axes[0][0], &cols = conv.axes[1][0];
   barrier_expect(shared.weights_there(), WEIGHT_BYTES);
   for (int row = 0; row < TAPS; row++)
@@ -112,11 +124,26 @@ __device__ __forceinline__ void copy_weights(const Shared& shared, const TensorM
       if (B_K) {
 #pragma unroll
         for (int box = 0; box < BOXES; box++)
-          tensor_copy(to + box * TILE_N * ROW_BYTES, &map, box * BOX, col, tap, shared.weights_there());
+          tensor_copy(to + box * TILE_N * ROW_BYTES, &map, part.channel + box * BOX, row_of_w, tap, shared.weights_there());
       } else {
-        tensor_copy(to, &map, col, 0, tap, shared.weights_there());
+        tensor_copy(to, &map, part.col, 0, tap, shared.weights_there());
       }
     }
+}
+
+// The same where a tile has several groups, by all threads: a block of w for each on the diagonal, zeros beside them.
+__device__ __forceinline__ void write_weights(const Shared& shared, const Conv& conv, int col) {
+  constexpr int SIDE = GROUP_CHANNELS && GROUP_CHANNELS < 64 ? GROUP_CHANNELS : 64;
+  const Axis &rows = conv.axes[0][0], &cols = conv.axes[1][0];
+  for (int i = threadIdx.x; i < WEIGHT_BYTES / 2; i += THREADS) {
+    const int at = i / (64 * 64), row = i / 64 % 64, column = i % 64, down = at / TAPS, across = at % TAPS;
+    const int tap = (rows.first_tap + down * rows.tap_step) * TAPS + cols.first_tap + across * cols.tap_step;
+    bf16 x = {0};
+    if (row / SIDE == column / SIDE) x = conv.gemm.b[(tap * SIDE + row % SIDE) * conv.gemm.b_ld + col + column];
+    unsigned char* line = shared.weights() + at * TAP_BYTES + row * ROW_BYTES;
+    *reinterpret_cast<bf16*>(line + (2 * column ^ row % 8 * 16)) = x;
+  }
+  fence_async();
 }
 
 __device__ __forceinline__ void produce(const Shared& shared, const TensorMap& image_map, const Conv& conv,
@@ -132,7 +159,7 @@ __device__ __forceinline__ void produce(const Shared& shared, const TensorMap& i
       Barrier* full = &ring.full[at.stage];
       barrier_wait(&ring.empty[at.stage], at.phase ^ 1);
       barrier_expect(full, BOX_BYTES);
-      tensor_copy(ring.a(at.stage), &image_map, box * BOX, line.strip * WIDTH + across, line.line + down,
+      tensor_copy(ring.a(at.stage), &image_map, part.channel + box * BOX, line.strip * WIDTH + across, line.line + down,
                   line.group * Work::IMAGES, full);
     }
 }
@@ -267,7 +294,8 @@ conv2d_lines_wgmma(const __grid_constant__ TensorMap image_map, const __grid_con
   const Shared shared(memory);
   const Part part(conv);
   const int col = part.col + threadIdx.x;
-  if (threadIdx.x < TILE_N) shared.bias()[threadIdx.x] = conv.gemm.bias && col < conv.gemm.n ? conv.gemm.bias[col] : 0;
+  if (threadIdx.x < TILE_N) shared.bias()[threadIdx.x] = conv.gemm.bias && col < channels_of_out(conv) ? conv.gemm.bias[col] : 0;
+  if (SEVERAL) write_weights(shared, conv, part.col);
   if (threadIdx.x == 0) {
     prefetch_tensor_map(&image_map);
     prefetch_tensor_map(&weight_map);
@@ -275,13 +303,13 @@ conv2d_lines_wgmma(const __grid_constant__ TensorMap image_map, const __grid_con
   run_roles<1>(
       [&] { shared.init(); },
       [&] {
-        if (threadIdx.x == 0) copy_weights(shared, weight_map, conv, part.col);
+        if (!SEVERAL && threadIdx.x == 0) copy_weights(shared, weight_map, conv, part);
         const int warp = threadIdx.x / 32;
         if (warp < CONSUMERS && threadIdx.x % 32 == 0) produce(shared, image_map, conv, part, warp);
       },
       [&] {
         const int consumer = warpgroup() - 1;
-        barrier_wait(shared.weights_there(), 0);
+        if (!SEVERAL) barrier_wait(shared.weights_there(), 0);
         Consumer(shared, out_map, c_map, conv, part, consumer).consume(part.first + consumer, consumer);
       });
 }

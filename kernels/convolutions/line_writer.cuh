@@ -87,8 +87,8 @@ class LineWriter {
     if (threadIdx.x % 32 == 0) tensor_stores_read<0>();
     if (!COLUMN_MOMENTS || !any) return;
     __syncwarp();
-    const long long channels = conv.gemm.n;
-    moments.write(conv.gemm.column_sums + 2 * number * channels + col, channels, min(8 * GROUPS, conv.gemm.n - col),
+    const int channels = channels_of_out(conv);
+    moments.write(conv.gemm.column_sums + 2ll * number * channels + col, channels, min(8 * GROUPS, channels - col),
                   buffers, CHUNK_BYTES, 1 + consumer);
   }
 

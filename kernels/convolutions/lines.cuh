@@ -9,6 +9,12 @@
 #pragma once
 #include "convolutions/convolution.cuh"
 
+// Of all groups.
+template <class Input, class Output>
+__device__ __forceinline__ int channels_of_out(const Convolution<Input, Output>& conv) {
+  return conv.gemm.n * conv.gemm.batch;
+}
+
 // A line of a unit.
 struct LinePlace {
   int group, strip, line;  // group: of images

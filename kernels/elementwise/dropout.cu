@@ -1,5 +1,5 @@
-// Dropout by counter: y = x mask with the mask 0 or 1 / (1 - p), or the mask alone: the same bits as on the CPU, for any
-// rows of any step
+// Dropout by counter: y = x mask, the mask 0 or 1 / (1 - p), or the mask alone: the same bits as on the CPU, for any rows
+// of any step
 // Shapes: mask, x, y (N, D) of Element; y may be x. Row i is sample first + i of the step.
 // Launch: across: pieces of 16 bytes of a row, SHARED for each 16 elements; down: SHARED rows (common/elements.cuh).
 //     The threads of a block across are a multiple of SHARED: 4, or 2 in bf16

@@ -5,8 +5,8 @@
 //     and has no gradient: to say more would be to wait for the GPU.
 // Launch: embedding_order: grid ceil(M / 64), block 256; forward, dw: grid M, block 128: a block a row (for dw: a place
 //     in `order`); merge, where M is above 64: grid ceil(M / 64), block 128
-// Roofline: one read and one write of M D elements; memory-bound. order: M^2 comparisons, 5 us for 8192 ids on a large
-//     GPU by counting instructions. Oracle: ops/embedding.py. Has not run on a GPU.
+// Roofline: one read and one write of M D elements; memory-bound. order: M^2 comparisons by 3.4 instructions, by which
+//     8192 ids take 8 us on an H100, and 16384 32. Oracle: ops/embedding.py. Has not run on a GPU.
 //
 // A position's place in the order is the number of ids that come before its own: counted, not sorted, since it needs no
 // memory and no second launch. The gradient adds rows of equal id in their order in the batch, PART of them in a block.
@@ -21,21 +21,49 @@ using Table = FloatOrBf16<TABLE_BF16>::Type;
 
 constexpr int COUNTERS = 256, LANES = 4;  // lanes that count for one id
 constexpr int PART = 64;                  // rows of a run that a block adds up
+constexpr int BEHIND = 0x7FFFFFFE;        // above all keys; their differences are below 2^31
+
+// An id in 32 bits; all that no table has are one key, the smallest.
+__device__ __forceinline__ int key_of(long long id) { return id >= 0 && id < BEHIND ? int(id) : -1; }
+
+// Keys of a tile that are less than `own`, and those that are equal and stand before place `before` of the tile.
+// MAY_STAND 0: none does, 1: all do, 2: look. A lane has every LANES-th four.
+template <int MAY_STAND>
+__device__ __forceinline__ void count(const Vec<int, 4> (&tile)[COUNTERS / 4], int own, int before, int& below,
+                                      int& equal) {
+  int less = 0, more = 0;
+#pragma unroll 8
+  for (int i = threadIdx.x % LANES; i < COUNTERS / 4; i += LANES) {
+    const auto keys = tile[i];
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      less += unsigned(keys.at[j] - own) >> 31;  // 1 where less, by two instructions
+      if (MAY_STAND == 1) more += unsigned(own - keys.at[j]) >> 31;
+      if (MAY_STAND == 2) equal += keys.at[j] == own && 4 * i + j < before;
+    }
+  }
+  below += less;
+  if (MAY_STAND == 1) equal += COUNTERS / LANES - less - more;
+}
 
 extern "C" __global__ void __launch_bounds__(COUNTERS)
 embedding_order(const long long* ids, int* order, int* starts, int m) {
-  __shared__ long long tile[COUNTERS];
-  const int at = (blockIdx.x * COUNTERS + threadIdx.x) / LANES;
-  const long long id = at < m ? ids[at] : 0;
-  int below = 0, equal = 0;  // ids that are less, and those that are equal and stand before
+  constexpr int OWN = COUNTERS / LANES;  // ids of a block: neighbors, in one tile
+  __shared__ Vec<int, 4> tile[COUNTERS / 4];
+  const int first_own = blockIdx.x * OWN, at = first_own + threadIdx.x / LANES;
+  const auto key_at = [=](int i) { return i < m ? key_of(ids[i]) : BEHIND; };
+  const int own = key_at(at);
+  int below = 0, equal = 0, next = key_at(threadIdx.x);
   for (int first = 0; first < m; first += COUNTERS) {
-    if (first + int(threadIdx.x) < m) tile[threadIdx.x] = ids[first + threadIdx.x];
+    tile[threadIdx.x / 4].at[threadIdx.x % 4] = next;
     __syncthreads();
-    const int count = min(COUNTERS, m - first), equal_until = at - first;
-    for (int i = threadIdx.x % LANES; i < count; i += LANES) {
-      below += tile[i] < id;
-      equal += tile[i] == id && i < equal_until;
-    }
+    next = key_at(first + COUNTERS + threadIdx.x);  // under way while this tile is counted
+    if (first > first_own)
+      count<0>(tile, own, 0, below, equal);
+    else if (first + COUNTERS <= first_own)
+      count<1>(tile, own, 0, below, equal);
+    else
+      count<2>(tile, own, at - first, below, equal);
     __syncthreads();
   }
 #pragma unroll
@@ -74,14 +102,12 @@ embedding_dw(const long long* ids, const int* order, const int* starts, const El
   if ((place - start) % PART) return;
   const long long id = ids[order[place]];
   if (id < 0 || id >= num_rows) return;
-  int stop = place + 1;  // of the run, or of this part of it: starts do not decrease
-  for (int above = min(m, place + PART); stop < above;) {
-    const int middle = (stop + above) / 2;
-    if (starts[middle] == start)
-      stop = middle + 1;
-    else
-      above = middle;
-  }
+  __shared__ int end;  // of the run, or of this part of it: one thread sees it
+  const int seen = place + threadIdx.x;
+  if (threadIdx.x < PART && seen < m && starts[seen] == start)
+    if (threadIdx.x == PART - 1 || seen + 1 == m || starts[seen + 1] != start) end = seen + 1;
+  __syncthreads();
+  const int stop = end;
   const bool whole = place == start && (stop == m || starts[stop] != start);
   float* to = whole ? dtable + id * d : partial_of(partials, place, start, d);
   const bool aligned = rows_aligned<PIECE>(dy, d);

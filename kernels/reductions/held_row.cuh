@@ -1,7 +1,7 @@
 // A row of a matrix in the registers of the threads that share it: read once, used as often as needed.
 //     ROW_WARPS 1: a warp for each of a block's 8 rows; else a block of so many warps for each. A thread holds
 //     ROW_PIECES pieces of 16 bytes, so that a row has up to 32 ROW_WARPS ROW_PIECES PIECE elements. All of them are
-//     loaded before the first is used.
+//     loaded before the first is used. ROW_PIECES 0: rows are too long (long_rows.cuh).
 #pragma once
 #include "common/elements.cuh"
 #include "reductions/row_threads.cuh"
@@ -18,6 +18,8 @@ using Threads = RowThreads<ROW_WARPS>;
 
 // The first element of piece p of this thread.
 __device__ __forceinline__ int place_of(int p) { return (p * Threads::LANES + Threads::lane()) * PIECE; }
+
+#if ROW_PIECES > 0  // else long_rows.cuh
 
 // A row of T, with zeros behind its end. `whole`: all rows begin at 16 bytes, and c is a multiple of PIECE; else
 // elements are moved one by one.
@@ -46,3 +48,5 @@ struct HeldRow {
     }
   }
 };
+
+#endif

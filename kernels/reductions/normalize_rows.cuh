@@ -22,6 +22,19 @@ struct NormalizeForward {
   int m, c;
 };
 
+struct NormalizeBackward {
+  const Element *dy, *s, *residual;  // residual: a gradient that is added to dx, or null
+  const float *mean, *r, *w;
+  Element* dx;       // may be dy or residual
+  float* partials;   // (2, blocks, c), or without b (1, blocks, c): the sums of each block's rows, for sum_parts
+  float part;
+  int m, c;
+};
+
+#if ROW_PIECES == 0
+#include "reductions/long_rows.cuh"
+#else
+
 template <bool CENTERED>
 __device__ __forceinline__ void normalize_forward(const NormalizeForward& to) {
   __shared__ float sum_of[ROW_WARPS], squares_of[ROW_WARPS];
@@ -70,15 +83,6 @@ __device__ __forceinline__ void normalize_forward(const NormalizeForward& to) {
                              b.at[p]);
   x.store(to.y + at, c, whole);
 }
-
-struct NormalizeBackward {
-  const Element *dy, *s, *residual;  // residual: a gradient that is added to dx, or null
-  const float *mean, *r, *w;
-  Element* dx;       // may be dy or residual
-  float* partials;   // (2, blocks, c), or without b (1, blocks, c): the sums of each block's rows, for sum_parts
-  float part;
-  int m, c;
-};
 
 // Sums of dy z and of dy over the rows of a thread, for each of its columns; then over those of the block.
 template <bool CENTERED>
@@ -161,3 +165,5 @@ __device__ __forceinline__ void normalize_backward(const NormalizeBackward& from
   }
   slopes.write(from.partials, c);
 }
+
+#endif

@@ -2,7 +2,7 @@
 // gradients
 // Shapes: x, residual, s, y, dy, dx (M, C) of Element; w (C,), r (M,), partials (1, blocks, C) float. residual may be
 //     null: s is x then, and not written; in backward it is a gradient that is added to dx, or null. dx may be dy or
-//     residual. C up to 32 ROW_WARPS ROW_PIECES PIECE
+//     residual. C up to 32 ROW_WARPS ROW_PIECES PIECE; any C with ROW_PIECES 0
 // Launch, roofline: those of layernorm.cu. Oracle: ops/rmsnorm.py. Has not run on a GPU.
 // Source: Zhang and Sennrich 2019, arXiv 1910.07467.
 #include "reductions/normalize_rows.cuh"

@@ -24,7 +24,7 @@ from .node.shared_arena import SharedArena
 from .node.tickets import Tickets
 from .node.windows import SharedWindows
 from .placement import Placement, placement_of
-from .planner import Planner
+from .planner import NCCL, Planner
 from .ranks import Ranks
 from .schedule.plan import Request
 from .schedule.rounds import Scratch
@@ -302,6 +302,10 @@ class Group(Ranks):
     def choose_bucket_bytes(self) -> int:
         """Return the best length of a gradient bucket by the same measurements; all ranks call it together."""
         return self._planner.choose_bucket_bytes()
+
+    def takes_nccl(self, algorithm: str) -> bool:
+        """Return whether NCCL carries what ``algorithm``, an all-reduce or auto, is asked for; all call it together."""
+        return algorithm == NCCL or (algorithm == "auto" and self._planner.takes_nccl())
 
     def check_name(self, algorithm: str) -> None:
         """Raise a UserError if there is no such all-reduce, or if it is wrong.

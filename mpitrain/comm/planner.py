@@ -17,7 +17,7 @@ from .auto import Auto
 from .node.windows import SharedWindows
 from .placement import Placement
 from .schedule.native import NativePlan
-from .schedule.nccl import NcclGroup, NcclPlan, check_gpus, make_group
+from .schedule.nccl import NCCL_EXCHANGES, NcclGroup, check_gpus, make_group, nccl_sum
 from .schedule.plan import Plan, Request
 from .schedule.progress_thread import Driver
 from .schedule.rounds import Scratch
@@ -82,7 +82,7 @@ class Planner:
         check_operator(op)
         if algorithm == NCCL:
             return self._nccl(buffer, op)
-        if algorithm == "auto" and op == "sum" and not isinstance(buffer, np.ndarray) and self._takes_nccl():
+        if algorithm == "auto" and op == "sum" and not isinstance(buffer, np.ndarray) and self.takes_nccl():
             return self._nccl(buffer, op)
         if self.has_devices:
             algorithm = self._for_device(algorithm, buffer.nbytes)
@@ -102,7 +102,7 @@ class Planner:
     def _nccl(self, buffer: Any, op: str) -> Request:
         if op != "sum":
             raise UserError(f"nccl all-reduce has no operator {op!r} here; it has sum")
-        return NcclPlan(self._nccl_group(self.staging_of(buffer)), self._comm.size, buffer)
+        return nccl_sum(self._nccl_group(self.staging_of(buffer)), self._comm.size, buffer)
 
     def _nccl_group(self, staging: Staging) -> NcclGroup:
         if self._group is None:
@@ -111,7 +111,7 @@ class Planner:
             self._group = make_group(self._comm, device)
         return self._group
 
-    def _takes_nccl(self) -> bool:
+    def takes_nccl(self) -> bool:
         """Return whether ``auto`` sums a device's buffers by NCCL: where it starts on a GPU of each rank's own."""
         if not self._offers_nccl or self.mixed or not self.has_devices or self._comm.size == 1:
             return False
@@ -140,7 +140,9 @@ class Planner:
         counts: Counts | None = None,
         scratch: Scratch | None = None,
     ) -> Request:
-        """Return a request for a schedule, progressed by the thread if there is one."""
+        """Return a request for a schedule, progressed by the thread if there is one, or one of ``NCCL_EXCHANGES``."""
+        if algorithm in NCCL_EXCHANGES:
+            return NCCL_EXCHANGES[algorithm](self._nccl_group(self.staging_of(buffer)), self._comm.size, buffer)
         return self._driven(self.schedule(algorithm, buffer, op, counts, scratch), buffer)
 
     def schedule(
@@ -202,7 +204,7 @@ class Planner:
 
     def choose(self, num_bytes: int) -> Choice:
         """Return the choice of ``auto`` at this length and the reason."""
-        if self._takes_nccl():
+        if self.takes_nccl():
             return Choice(NCCL, None, "nccl: each rank has a GPU of its own")
         if self.has_devices:
             return Choice(self._for_device("auto", num_bytes), None, "for a GPU's buffers")

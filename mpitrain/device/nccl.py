@@ -28,6 +28,7 @@ class NcclGroup:
         if not nccl.available:
             raise UserError(MISSING)
         self._device, self._stream = device, device.stream()
+        self._size, self._rank = size, rank
         self._communicator = nccl.NcclCommunicator(size, unique_id, rank)
         self._types = {"<f4": nccl.NCCL_FLOAT32, "<f8": nccl.NCCL_FLOAT64}
 
@@ -36,6 +37,27 @@ class NcclGroup:
         self._stream.wait_for(self._device.compute.record())
         place, stream = array.data.ptr, self._stream.stream.ptr
         self._communicator.allReduce(place, place, array.size, self._types[array.dtype.str], nccl.NCCL_SUM, stream)
+        end: Event = self._stream.record()
+        return end
+
+    def all_to_all(self, array: Any, result: Any) -> Event:
+        """Queue messages from all to all: part p of ``array`` goes to rank p, part p of ``result`` comes from there."""
+        self._stream.wait_for(self._device.compute.record())
+        stream, each = self._stream.stream.ptr, array.nbytes // self._size
+        nccl.groupStart()
+        for peer in range(self._size):
+            self._communicator.send(array.data.ptr + peer * each, each, nccl.NCCL_UINT8, peer, stream)
+            self._communicator.recv(result.data.ptr + peer * each, each, nccl.NCCL_UINT8, peer, stream)
+        nccl.groupEnd()
+        end: Event = self._stream.record()
+        return end
+
+    def all_gather(self, array: Any) -> Event:
+        """Queue the exchange of this rank's part of ``array`` for those of all ranks, in place; return its end."""
+        self._stream.wait_for(self._device.compute.record())
+        place, each = array.data.ptr, array.nbytes // self._size
+        stream = self._stream.stream.ptr
+        self._communicator.allGather(place + self._rank * each, place, each, nccl.NCCL_UINT8, stream)
         end: Event = self._stream.record()
         return end
 

@@ -27,7 +27,7 @@ CONVOLUTIONS = {  # epilogue, whether moments are written
 }
 ROWS_HELD = (  # rows of layernorm.cu and rmsnorm.cu in registers: warps and pieces (ops/cuda/normalize_rows.py)
     *({"ROW_WARPS": warps} for warps in (2, 3, 4, 6, 8, 16)),
-    *({"ROW_WARPS": 16, "ROW_PIECES": pieces} for pieces in (2, 4)),
+    *({"ROW_WARPS": 16, "ROW_PIECES": pieces} for pieces in (2, 4, 0)),
 )
 VARIANTS = (  # of other files, besides their defaults
     *(
@@ -35,6 +35,10 @@ VARIANTS = (  # of other files, besides their defaults
         for file in ("layernorm.cu", "rmsnorm.cu")
         for name in entries(file)
         for held in ROWS_HELD
+    ),
+    *(
+        kernel(f"{norm}.cu", {"ROW_WARPS": 16, "ROW_PIECES": 0, "ROW_SUMS": 0}, name=f"{norm}_backward")
+        for norm in ("layernorm", "rmsnorm")
     ),
     kernel("softmax_cross_entropy.cu", {"ROW_WARPS": 16}, name="softmax_cross_entropy"),
     kernel("pool.cu", {"ARGMAX_BITS": 16}, name="max_pool"),

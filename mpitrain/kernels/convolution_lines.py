@@ -21,6 +21,7 @@ PLACES = 64  # across: the rows of one wgmma
 CONSUMERS = 2
 STEP = 16  # of k, in one wgmma
 MOST_DEPTH = 128
+GROUPS = (1, 2, 4, 8, 16, 32, 64, 128)  # channels
 MOST_STAGES = 6
 ROW_BYTES = 128
 SWIZZLE = 1024
@@ -66,25 +67,35 @@ class Work:
 def covers(conv: Convolution) -> bool:
     """Return whether the kernel computes ``conv``: 3 x 3 in bf16, stride 1, at most 128 channels to sum over."""
     window = conv.kernel, conv.stride, conv.dilation
-    if window != ((TAPS, TAPS), (1, 1), (1, 1)) or conv.groups != 1 or conv.kind == "dw":
+    if window != ((TAPS, TAPS), (1, 1), (1, 1)) or not _covers_groups(conv) or conv.kind == "dw":
         return False
     if (conv.inputs, conv.outputs) != ("bf16", "bf16") or conv.epilogue not in ("none", "relu"):
         return False
-    if conv.channels % 8 or conv.num_outputs % 8 or not 8 <= conv.depth <= MOST_DEPTH:
+    if conv.channels % 8 or conv.num_outputs % 8 or not 1 <= conv.depth <= MOST_DEPTH:
         return False
     if min(conv.images, conv.width, *conv.size, *conv.output) < 1 or max(conv.padding) > MOST_DEPTH:
         return False
     return Work.of(conv).total <= MOST_ACROSS and _stages(conv) >= 2
 
 
+def _covers_groups(conv: Convolution) -> bool:
+    """Return whether groups are as wide in y as in x, and 64 columns have whole ones, or belong to one."""
+    return conv.groups == 1 or (conv.depth == conv.width and conv.depth in GROUPS and conv.channels % BOX == 0)
+
+
+def columns_of(conv: Convolution) -> int:
+    """Return the channels of the result, of all groups."""
+    return conv.width * conv.groups
+
+
 def tile_of(conv: Convolution) -> Tile:
     """Return the narrowest tile that has all columns of ``conv``, or the widest."""
-    return next((tile for tile in TILES if conv.width <= tile.n), TILES[-1])
+    return next((tile for tile in TILES if columns_of(conv) <= tile.n), TILES[-1])
 
 
 def depth_of(conv: Convolution) -> int:
-    """Return the channels of a tap, in whole steps of wgmma."""
-    return ceil_div(conv.depth, STEP) * STEP
+    """Return the channels of a tap, in whole steps of wgmma; of narrow groups, those of 64 columns."""
+    return ceil_div(conv.depth, STEP) * STEP if conv.groups == 1 else max(BOX, conv.depth)
 
 
 def _bytes(conv: Convolution, stages: int) -> int:
@@ -109,6 +120,7 @@ def built_for(conv: Convolution, moments: bool = False) -> Kernel:
     macros = {"CONVOLUTION": KINDS.index(conv.kind), "EPILOGUE": EPILOGUES.index(conv.epilogue)}
     macros |= {"TILE_N": tile_of(conv).n, "DEPTH": depth_of(conv), "STAGES": _stages(conv)}
     macros |= {"WIDTH": Work.of(conv).width} | ({"COLUMN_MOMENTS": 1} if moments else {})
+    macros |= {"GROUP_CHANNELS": conv.depth} if conv.groups > 1 else {}
     return kernel(f"{KERNEL}.cu", macros)
 
 
@@ -138,13 +150,14 @@ class LinePart(Part):
         out_size = conv.size if conv.kind == "dx" else conv.output
         pixels = min(CHUNK_ROWS, work.width)
         row = 2 * conv.num_outputs
-        taps = (conv.num_outputs, conv.channels, TAPS * TAPS), row, conv.channels * row
+        channels_of_w = conv.channels // conv.groups
+        taps = (conv.num_outputs, channels_of_w, TAPS * TAPS), row, channels_of_w * row
         rows = tile.n if conv.kind == "dx" else depth_of(conv)
         return (
             (_images(a, conv.images, size, channels, (BOX, work.width + TAPS - 1, 1, work.images)),),
             (TensorMap(b, 2, *taps, (BOX, rows)),),
             *(
-                (_images(each, conv.images, out_size, conv.width, (BOX, pixels, 1, CHUNK_ROWS // pixels)),)
+                (_images(each, conv.images, out_size, columns_of(conv), (BOX, pixels, 1, CHUNK_ROWS // pixels)),)
                 for each in (out, c)
             ),
         )
@@ -170,13 +183,13 @@ def _images(address: int, images: int, size: tuple[int, int], channels: int, box
 
 
 def _grid(conv: Convolution, num_processors: int) -> Three:
-    columns = ceil_div(conv.width, tile_of(conv).n)
+    columns = ceil_div(columns_of(conv), tile_of(conv).n)
     return columns * max(1, min(num_processors // columns, ceil_div(Work.of(conv).total, CONSUMERS))), 1, 1
 
 
 def _consumers(conv: Convolution, num_processors: int) -> int:
     """Return the consumers of one tile's columns."""
-    return CONSUMERS * _grid(conv, num_processors)[0] // ceil_div(conv.width, tile_of(conv).n)
+    return CONSUMERS * _grid(conv, num_processors)[0] // ceil_div(columns_of(conv), tile_of(conv).n)
 
 
 @lru_cache(maxsize=4096)

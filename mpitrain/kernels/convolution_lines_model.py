@@ -7,6 +7,7 @@ tensor cores, its shared memory, its schedulers and its fetches from L2 take. Be
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from .bench.cases import RESNET50
@@ -20,6 +21,7 @@ from .gpu_rates import H100
 INSTRUCTIONS = {64: 316, 128: 512}  # of a consumer's thread for a line, by channels: test_compile_conv2d_lines.py
 WITH_MOMENTS = {64: 587, 128: 723}
 WAVEFRONT = 128  # bytes that shared memory moves in a clock
+RESNEXT50 = tuple(Layer(size, c, c, 3, 1, 1) for size, c in ((56, 128), (28, 256), (14, 512), (7, 1024)))
 RESNET20 = Layer(32, 16, 16, 3, 1, 6), Layer(16, 32, 32, 3, 1, 5), Layer(8, 64, 64, 3, 1, 5)
 
 
@@ -49,7 +51,7 @@ def predict(conv: Convolution, moments: bool = False) -> Prediction:
 def line_clocks(conv: Convolution, moments: bool = False) -> tuple[float, float, float, float]:
     """Return the clocks for a line of each consumer: of L2, shared memory, tensor cores and schedulers."""
     work, n, depth = Work.of(conv), tile_of(conv).n, depth_of(conv)
-    arriving = work.images * (work.width + TAPS - 1) * 2 * conv.depth
+    arriving = work.images * (work.width + TAPS - 1) * 2 * (conv.depth if conv.groups == 1 else depth)
     steps = depth // STEP
     products = TAPS * TAPS * steps * n * 2 * STEP  # filters, that each wgmma reads
     fragments = TAPS * steps * PLACES * 2 * STEP  # pixels, loaded once for each column of taps
@@ -70,14 +72,16 @@ def rows() -> Iterator[str]:
     )
     yield "|---|---|---|---|---|---|"
     resnet50 = [each for each in RESNET50 if each.kernel == 3 and each.stride == 1 and each.i <= 128]
-    cases = [(each, batch) for each in resnet50 for batch in (32, 256)]
-    for layer, batch in (*cases, *((each, 128) for each in RESNET20)):
-        conv = of_layer(layer, "forward", batch)
+    cases = [(each, batch, 1) for each in resnet50 for batch in (32, 256)]
+    cases += [(each, 256, 32) for each in RESNEXT50] + [(each, 128, 1) for each in RESNET20]
+    for layer, batch, groups in cases:
+        conv = replace(of_layer(layer, "forward", batch), groups=groups)
         found, work = predict(conv), Work.of(conv)
         parts = ", ".join(f"{1e3 * x:.3f}" for x in found[:-1])
         used = conv.output[1] / (work.strips * work.width)
         moments = predict(conv, moments=True).total
-        yield f"| {layer.name} | {batch} | {1e3 * found.total:.3f} | {1e3 * moments:.3f} | {parts} | {used:.0%} |"
+        name = layer.name + f", {groups} groups" * (groups > 1)
+        yield f"| {name} | {batch} | {1e3 * found.total:.3f} | {1e3 * moments:.3f} | {parts} | {used:.0%} |"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from ..errors import UserError
 from . import convolution_lines, convolution_wgmma
 from .convolution import KINDS, Classes, Convolution
 from .convolution_wgmma import Part
-from .gemm import EPILOGUES, MOST_SPLITS, SPLIT_STEP, SUM_ROWS, SUM_THREADS, Shape, Tile, split_choices, sum_grid
+from .gemm import EPILOGUES, Shape, Tile
+from .gemm_plan import MOST_SPLITS, SPLIT_STEP, SUM_ROWS, SUM_THREADS, split_choices, sum_grid
 from .kernel import Kernel, arch_number, kernel
 from .plan import MOST_ACROSS, Launch, ceil_div, fits_grid
 from .planner import Table, find_table, read_table

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .gemm import PACKED, RECORD, GemmPlan, Shape
+from .gemm import PACKED, RECORD, Shape
+from .gemm_plan import GemmPlan
 from .launch import launch
 from .matrices import Matrices
 from .plan import ceil_div

@@ -14,7 +14,8 @@ holds what was used last (gemm_traffic.py): blocks that read another k at the sa
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .gemm import STREAM, TILES, Shape, Tile, make_plan, split_choices
+from .gemm import TILES, Shape, Tile
+from .gemm_plan import STREAM, make_plan, split_choices
 from .gemm_traffic import Sizes, bytes_from_memory
 from .gpu_rates import H100
 from .planner import choose, read_table

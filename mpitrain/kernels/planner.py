@@ -24,7 +24,8 @@ from pathlib import Path
 from ..errors import UserError
 from ..json_text import to_json
 from .build import folder
-from .gemm import STREAM, TILES, GemmPlan, Shape, Tile, make_plan, ways_to_cut
+from .gemm import TILES, Shape, Tile
+from .gemm_plan import STREAM, GemmPlan, make_plan, ways_to_cut
 from .kernel import arch_number
 from .plan import ceil_div
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from .divide import divide_record
-from .gemm import GemmPlan, Shape
+from .gemm import Shape
+from .gemm_plan import GemmPlan
 from .kernel import kernel
 from .launch import launch
 from .matrices import Matrices

@@ -72,6 +72,15 @@ def sum_sources(target: np.ndarray, sources: Sources) -> float:
     return float(np.dot(total, total))
 
 
+@op
+def sum_over_ranks(x: np.ndarray, y: np.ndarray) -> None:
+    """Write the sum of the rows of x (P, n), the arrays of P ranks, to y (n,), which is of their type.
+
+    Numbers in bf16 are added up in fp32, in the order of the ranks, and the sum is rounded once.
+    """
+    np.add.reduce(x, axis=0, out=y)
+
+
 @lru_cache(maxsize=64)
 def _ones(count: int, dtype: np.dtype) -> np.ndarray:
     return np.ones(count, dtype)

@@ -88,14 +88,15 @@ def use_device(device: Device, world: World, *, offers_nccl: bool = False) -> No
 
 
 def choose_activations(device: Device, mesh: Mesh, world: World) -> None:
-    """Keep activations in fp32 where ranks send them to each other, perhaps from a GPU to a CPU."""
+    """Keep activations in fp32 where ranks send them to each other and some compute on a CPU, which has no bf16."""
     if device is CPU:
         return
-    device.fp32_activations = any(size > 1 for axis, size in mesh.sizes.items() if axis != "data")
+    sends = any(size > 1 for axis, size in mesh.sizes.items() if axis != "data")
+    device.fp32_activations = sends and world.group("data").mixed
     if device.fp32_activations and device.precision == "bf16":
         world.notes.append(
-            "activations stay in fp32, since ranks have parts of the model or of the samples: bf16 is the precision of "
-            "products alone"
+            "activations stay in fp32, since ranks have parts of the model or of the samples and some compute on CPUs: "
+            "bf16 is the precision of products alone"
         )
 
 

@@ -33,6 +33,7 @@ class Case(NamedTuple):
 
 BF16 = {"ELEMENT_BF16": 1}
 NORM = BF16 | {"ROW_WARPS": 3}  # of 768 columns
+LONG = BF16 | {"ROW_WARPS": 16, "ROW_PIECES": 0}
 CASES = [
     Case("softmax_cross_entropy", "softmax_cross_entropy", BF16 | {"ROW_WARPS": 16}, ((2, 0, 16), ("shared", 2, 16)), 4,
          4, 20, 512, "rows of 50257, kept in shared memory", blocks=2),
@@ -42,6 +43,13 @@ CASES = [
     Case("layernorm", "layernorm_backward", NORM, ((5, 1, 8),), 8, 8, 41, 96, "dx + residual, dw, db", loads=3),
     Case("rmsnorm", "rmsnorm_forward", NORM, ((4, 2, 8),), 8, 8, 38, 96, "s = x + residual, y", True, loads=2),
     Case("rmsnorm", "rmsnorm_backward", NORM, ((5, 1, 8),), 8, 8, 33, 96, "dx + residual, dw", loads=3),
+    Case("layernorm", "layernorm_forward", LONG, ((4, 2, 16), (2, 0, 16), (10, 2, 16)), 8, 8, 34, 512,
+         "rows above 8192, read three times, from cache", loads=4),
+    Case("layernorm", "layernorm_backward", LONG, ((8, 0, 16), (10, 2, 16)), 8, 8, 38.5, 512,
+         "rows above 8192, read twice", loads=4, blocks=1),
+    Case("rmsnorm", "rmsnorm_forward", LONG, ((4, 2, 16), (6, 2, 16)), 8, 8, 25.7, 512, "rows above 8192", loads=4),
+    Case("rmsnorm", "rmsnorm_backward", LONG, ((8, 0, 16), (10, 2, 16)), 8, 8, 33.5, 512, "rows above 8192", loads=4,
+         blocks=1),
     Case("batchnorm_moments", "batchnorm_moments", BF16, ((4, 0, 32),), 2, 2, 7.6),
     Case("batchnorm", "batchnorm_apply", BF16, ((2, 2, 16),), 4, 4, 10.2, note="with ReLU"),
     Case("batchnorm", "batchnorm_sums", BF16, ((4, 0, 16),), 4, 4, 6.8),

@@ -49,6 +49,7 @@ LIMITS = {
     },
     "reduce": {"column_sum": 295, "mask_and_sum": 460, "sum_parts": 155, "sum_rows": 295},
     "round_tf32": {"round_rows": 145, "round_columns": 385},
+    "sum_over_ranks": {"sum_over_ranks": 310},
     "thin_product": {"thin_product": 355},
 }
 COMPILERS = [("80", "nvcc"), ("90a", "NVRTC")]
@@ -69,6 +70,7 @@ def test_places_are_found_without_division(file, name, arch, compiler):
 @pytest.mark.parametrize("case", memory_bound.CASES, ids=lambda case: f"{case.name}-{case.note or 'bf16'}")
 def test_memory_bounds_what_it_should(case, arch, compiler):
     """Instructions take less time than bytes, which are the least there are, and enough loads are under way."""
+    check_resources(build(f"{case.file}.cu", arch, case.macros, compiler).said)
     found = memory_bound.figures(case, arch, compiler)
     assert found.instructions <= case.most * (1.15 if arch == "80" else 1)
     assert found.issue <= (1 if case.bound == "memory" else 1.35)

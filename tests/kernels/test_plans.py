@@ -10,7 +10,8 @@ from mpitrain.kernels import convolution_lines, convolution_plan, gemm_launch
 from mpitrain.kernels.convolution import AXIS, Convolution
 from mpitrain.kernels.convolution import RECORD as CONVOLUTION
 from mpitrain.kernels.divide import FAST_DIVIDE
-from mpitrain.kernels.gemm import RECORD, SUM_COLUMNS, SUM_ROWS, SUM_THREADS, TILES, Shape, make_plan
+from mpitrain.kernels.gemm import RECORD, TILES, Shape
+from mpitrain.kernels.gemm_plan import SUM_COLUMNS, SUM_ROWS, SUM_THREADS, make_plan
 from mpitrain.kernels.matrices import Matrices
 from mpitrain.kernels.plan import PIECE, shared_bytes_limit
 from mpitrain.ops.cuda.launch import WINDOW

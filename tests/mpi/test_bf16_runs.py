@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from mpitrain.config_file import read_config
-from mpitrain.device import CPU, VisibleGpus, is_bf16
+from mpitrain.device import CPU, is_bf16
 from mpitrain.errors import AgreedError
 from mpitrain.key_value_cache import KeyValueCache
 from mpitrain.serving.model import ServedModel
-from mpitrain.training import devices
 from mpitrain.training.devices import use_device
 from mpitrain.training.directory.run_directory import CONFIG
 from mpitrain.training.directory.trained_model import open_trained_model
 from tests.gpu.device import ShimDevice
+from tests.gpu.opened import Opened
 from tests.kernels import cpu
 
 pytestmark = [pytest.mark.mpi, cpu.needs_gxx]
@@ -46,23 +46,9 @@ def folder(world, tmp_path_factory):
     return folder
 
 
-class Gpu:
-    """Opens a stand-in for the GPU of this rank in a command; ``device`` is the last one."""
-
-    def __init__(self, monkeypatch):
-        self.device = None
-        monkeypatch.setattr(devices, "discover", lambda asked, node: VisibleGpus(node, ("a GPU",), ""))
-        monkeypatch.setattr(devices, "open_device", self.open)
-
-    def open(self, place, precision="fp32"):
-        self.device = ShimDevice()
-        self.device.precision = precision
-        return self.device
-
-
 @pytest.fixture
 def gpu(world, monkeypatch):
-    yield Gpu(monkeypatch)
+    yield Opened(monkeypatch)
     use_device(CPU, world)
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from mpitrain import models
 from mpitrain.arena import HEADER, Arena
+from mpitrain.comm.schedule.nccl import NCCL_EXCHANGES
 from mpitrain.config import Compute, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
+from mpitrain.errors import AgreedError
 from mpitrain.ops import OPS
 from mpitrain.parallel.compress.registry import CODECS
 from mpitrain.parallel.data import DataParallel
@@ -54,13 +56,14 @@ def oracles(monkeypatch):
 class Gradients:
     """An arena on a device whose gradients are written by hand, and their sums."""
 
-    def __init__(self, world, device, compress):
+    def __init__(self, world, device, compress, all_reduce=None, offers_nccl=False):
         self.world, self.device = world, device
-        use_device(device, world)
+        use_device(device, world, offers_nccl=offers_nccl)
         model = models.build("mlp", (23,), 3, widths=(40, 7))
         self.arena = Arena(model, device=device)
         linear = getattr(CODECS.find(compress)[0], "linear", False)
-        options = {"all_reduce": "ring" if linear else "auto", "shard": "none", "bucket_bytes": 1500}
+        all_reduce = all_reduce or ("ring" if linear else "auto")
+        options = {"all_reduce": all_reduce, "shard": "none", "bucket_bytes": 1500}
         self.parallel = DataParallel(model, self.arena, world, compress=compress, **options)
 
     def step(self, seed, weight, bad=None):
@@ -112,6 +115,71 @@ def test_sums_and_errors_are_those_of_cpus(world, device, oracles, compress):
     np.testing.assert_array_equal(found[4][StepHeader.CONTROL], np.array([world.size - 1, 2, 0, 4]) * world.size / 2)
     for slot in slots.values():
         assert np.isfinite(slot).all()
+
+
+@pytest.fixture
+def nccl(monkeypatch, world):
+    """Let devices that stand for GPUs have a NCCL, and each rank a GPU of its own."""
+    for name, value in (
+        ("identity", f"GPU {world.rank}"),
+        ("make_group_id", lambda self: 1),
+        ("make_group", lambda self, id, size, rank: training.FakeGroup(world._comm)),
+    ):
+        monkeypatch.setattr(ShimDevice, name, value, raising=False)
+
+
+@pytest.mark.parametrize("all_reduce", ["auto", "nccl"])
+@pytest.mark.parametrize("compress", ["bf16", "bf16:feedback=false", "fp16", "int8", "sign"])
+def test_exchanges_by_nccl(world, nccl, compress, all_reduce):
+    """The bits of exchanges by MPI: sums and errors."""
+    if world.size == 1:
+        pytest.skip("one rank sends nothing")
+    made = Gradients(world, ShimDevice(), compress, all_reduce, offers_nccl=all_reduce == "auto")
+    sync = made.parallel.sync
+    assert sync.algorithms == [f"nccl of {compress}"] * len(sync.buckets)
+    found, slots, norm = made.steps()
+    other = Gradients(world, ShimDevice(), compress)
+    assert not any("nccl" in name for name in other.parallel.sync.algorithms)
+    expected, expected_slots, expected_norm = other.steps()
+    np.testing.assert_array_equal(found, expected)
+    assert list(slots) == list(expected_slots) == ([] if "false" in compress else ["error"])
+    for name, slot in slots.items():
+        np.testing.assert_array_equal(slot, expected_slots[name])
+    assert norm == expected_norm
+
+
+@pytest.mark.parametrize("forgotten", ["all_to_all", "all_gather"])
+def test_a_forgotten_wait_for_nccl_is_found(world, nccl, monkeypatch, forgotten):
+    if world.size == 1:
+        pytest.skip("one rank sends nothing")
+    make, made = NCCL_EXCHANGES[f"{forgotten}/nccl"], []
+
+    def hasty(*arguments):
+        plan = make(*arguments)
+        plan.poll = lambda: True
+        made.append(plan)
+        return plan
+
+    monkeypatch.setitem(NCCL_EXCHANGES, f"{forgotten}/nccl", hasty)
+    gradients = Gradients(world, ShimDevice(), "int8", "nccl")
+    found = gradients.step(0, 4.0)
+    use_device(CPU, world)
+    for plan in made:
+        plan._end.wait()  # no message is left under way
+    expected = Gradients(world, ShimDevice(), "int8").step(0, 4.0)
+    use_device(CPU, world)
+    assert any(world.all_gather(not np.array_equal(found, expected)))
+
+
+def test_nccl_where_it_is_not(world):
+    """The sentence of an all-reduce by name; ``auto`` takes MPI."""
+    if world.size == 1:
+        pytest.skip("one rank sends nothing")
+    try:
+        with pytest.raises(AgreedError, match="nccl needs a GPU on each rank"):
+            Gradients(world, CPU, "bf16", "nccl")
+    finally:
+        use_device(CPU, world)
 
 
 def config_of(data, compress, **branches):

@@ -26,7 +26,7 @@ from mpitrain.training.loop import TrainingLoop
 from mpitrain.training.scoring.examples import examine
 from mpitrain.training.setup import open_setup
 from tests.fake_nccl import give_nccl
-from tests.gpu.device import ShimDevice
+from tests.gpu.device import ShimDevice, spoil
 from tests.images import write_images
 from tests.kernels import cpu
 
@@ -282,15 +282,32 @@ def command_of(argv):
 
 
 class FakeGroup:
-    """NCCL's sums by MPI, at a moment of their own: they are there at the second query."""
+    """NCCL's collectives by MPI, at a moment of their own: results are there at the second query."""
 
     def __init__(self, comm):
         self.comm = comm
 
     def all_reduce(self, array):
         self.comm.Allreduce(MPI.IN_PLACE, array.memory)
+        return self._end(array, lambda: None)
+
+    def all_to_all(self, array, result):
+        spoil(result.memory)
+        sent, arrives = array.memory.copy(), np.empty_like(result.memory)
+        request = self.comm.Ialltoall(sent, arrives)
+        return self._end(array, lambda: (request.Wait(), np.copyto(result.memory, arrives), sent))
+
+    def all_gather(self, array):
+        each = array.size // self.comm.size
+        mine, arrives = array.memory[self.comm.rank * each :][:each].copy(), np.empty_like(array.memory)
+        spoil(array.memory)
+        request = self.comm.Iallgather(mine, arrives)
+        return self._end(array, lambda: (request.Wait(), np.copyto(array.memory, arrives), mine))
+
+    @staticmethod
+    def _end(array, work):
         stream = array.device.stream()
-        stream.queue.append(lambda: None)
+        stream.queue.append(work)
         return stream.record()
 
 

@@ -5,7 +5,8 @@ import ctypes
 import pytest
 
 from mpitrain.device import clusters
-from mpitrain.kernels.gemm import TILES, Shape, make_plan
+from mpitrain.kernels.gemm import TILES, Shape
+from mpitrain.kernels.gemm_plan import make_plan
 from mpitrain.kernels.launch import launch
 
 FUNCTION = 0x7F0012345678

@@ -7,7 +7,8 @@ import pytest
 from mpitrain.device import Im2colMap, TensorMap, tensor_map
 from mpitrain.errors import UserError
 from mpitrain.kernels import convolution_plan
-from mpitrain.kernels.gemm import TILES, Shape, make_plan, split_choices
+from mpitrain.kernels.gemm import TILES, Shape
+from mpitrain.kernels.gemm_plan import make_plan, split_choices
 from mpitrain.kernels.matrices import Matrices
 from mpitrain.kernels.plan import Launch, ceil_div, shared_bytes_limit
 from mpitrain.kernels.planner import Table, choose, microseconds, plan, read_table, shape_key

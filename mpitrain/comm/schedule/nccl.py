@@ -1,7 +1,11 @@
-"""Groups of NCCL, and its all-reduce as a plan: GPUs sum among themselves; MPI only exchanges NCCL's identifier."""
+"""Groups of NCCL, and its collectives as plans: GPUs exchange among themselves; MPI only carries NCCL's identifier."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
+
+import numpy as np
 
 from ...errors import AgreedError, UserError
 
@@ -14,6 +18,12 @@ class NcclGroup(Protocol):
     def all_reduce(self, array: Any) -> Any:
         """Queue the sum of ``array`` over the ranks, in place; return the event at its end."""
 
+    def all_to_all(self, array: Any, result: Any) -> Any:
+        """Queue the exchange of the parts of ``array``, one for each rank; return its end."""
+
+    def all_gather(self, array: Any) -> Any:
+        """Queue the exchange of this rank's part of ``array`` for those of all, in place; return its end."""
+
     def send(self, array: Any, peer: int, after: Any) -> Any:
         """Queue a message to ``peer``, behind all calls of this group and the event ``after``; return its end."""
 
@@ -25,23 +35,34 @@ class NcclGroup(Protocol):
 
 
 class NcclPlan:
-    """One all-reduce of NCCL for each start, in parallel with the queued computation."""
+    """One call of NCCL for each start, in parallel with the queued computation.
+
+    Parameters
+    ----------
+    call : callable()
+        Queues it, behind the computation so far, and returns the event at its end.
+    size : int
+        The ranks.
+    result : array
+    ways : int
+        Times that the parts of other ranks are sent.
+    """
 
     algorithm = "nccl"
 
-    def __init__(self, group: NcclGroup, size: int, buffer: Any):
-        self._group, self.result = group, buffer
+    def __init__(self, call: Callable[[], Any], size: int, result: Any, ways: int = 1):
+        self._call, self.result = call, result
         self._end: Any = None
         self.messages = int(size > 1)
-        self.bytes_sent = 2 * (size - 1) * buffer.nbytes // size  # of a ring; NCCL may choose another algorithm
+        self.bytes_sent = ways * (size - 1) * result.nbytes // size  # NCCL may choose another algorithm
 
     def start(self) -> None:
-        """Queue the all-reduce."""
-        self._end = self._group.all_reduce(self.result)
+        """Queue the call."""
+        self._end = self._call()
 
     def poll(self) -> bool:
         """Test the event at its end."""
-        return self._end is None or self._end.done()
+        return self._end is None or bool(self._end.done())
 
     def wait(self) -> None:
         """Poll until it is done, since a wait inside CUDA could not be watched."""
@@ -50,6 +71,26 @@ class NcclPlan:
 
     def free(self) -> None:
         """Do nothing: no resources are kept between starts."""
+
+
+def nccl_sum(group: NcclGroup, size: int, buffer: Any) -> NcclPlan:
+    """Return the all-reduce of ``buffer``, in place."""
+    return NcclPlan(partial(group.all_reduce, buffer), size, buffer, ways=2)
+
+
+def nccl_turn(group: NcclGroup, size: int, buffer: Any) -> NcclPlan:
+    """Return the all-to-all of equal parts of ``buffer``, into an array of its own."""
+    result = np.empty_like(buffer)
+    return NcclPlan(partial(group.all_to_all, buffer, result), size, result)
+
+
+def nccl_gather(group: NcclGroup, size: int, buffer: Any) -> NcclPlan:
+    """Return the all-gather of equal parts of ``buffer``, in place."""
+    return NcclPlan(partial(group.all_gather, buffer), size, buffer)
+
+
+NCCL_EXCHANGES = {"all_to_all/nccl": nccl_turn, "all_gather/nccl": nccl_gather}
+"""Exchanges of equal parts of a buffer, by name."""
 
 
 def make_group(comm: Any, device: Any, everyone: Any = None) -> NcclGroup:

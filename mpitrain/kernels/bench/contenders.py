@@ -5,8 +5,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..gemm import GemmPlan, Shape
+from ..gemm import Shape
 from ..gemm_launch import launch_gemm, partial_bytes
+from ..gemm_plan import GemmPlan
 from ..ladder import Rung
 from ..matrices import Matrices
 from ..plan import ceil_div

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..gemm import TILES, GemmPlan, Shape, make_plan
+from ..gemm import TILES, Shape
+from ..gemm_plan import GemmPlan, make_plan
 from ..ladder import RUNGS
 from ..planner import Table, choose
 from .bench import Bench

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..gemm import INPUTS, TILES, Shape, Tile, make_plan, ways_to_cut
+from ..gemm import INPUTS, TILES, Shape, Tile
+from ..gemm_plan import make_plan, ways_to_cut
 from ..plan import ceil_div
 from ..planner import Table, shape_key
 from .bench import Bench

@@ -19,6 +19,7 @@ FORWARD_BF16 = kernel("embedding.cu", {"ELEMENT_BF16": 1, "TABLE_BF16": 1}, name
 ORDER, MERGE = (kernel("embedding.cu", name=f"embedding_{name}") for name in ("order", "merge"))
 ROW_THREADS = 128
 ORDER_LANES = 4  # threads that find the place of one id
+MOST_ROWS = 2**31 - 2  # of a table whose gradient the kernels add up: they compare ids in 32 bits
 PART = 64  # rows of equal id that a block adds up
 
 
@@ -44,7 +45,7 @@ def embedding(ids: Any, w: Any, y: Any) -> bool:
 @ops.embedding_dw.cuda
 def embedding_dw(ids: Any, dy: Any, dw: Any) -> bool:
     """Add the rows of equal ids, in their order."""
-    if not elements_fit(dy) or dw.dtype != np.float32:
+    if not elements_fit(dy) or dw.dtype != np.float32 or len(dw) >= MOST_ROWS:
         return False
     ids, (order, starts) = _long(ids), workspace(dy, "order", (2, *ids.shape), np.int32)
     parts = ceil_div(len(ids), PART)

@@ -12,10 +12,11 @@ from .. import reduce as ops
 from ..gradient import Gradient
 from ..workspace import workspace
 from .elements import element_kernel, elements_fit, is_bf16
-from .launch import piece_of, size_of, values
+from .launch import loop, piece_of, size_of, values
 
 MASK_AND_SUM = element_kernel("reduce.cu", name="mask_and_sum")
 COLUMN_SUM, SUM_ROWS = element_kernel("reduce.cu", name="column_sum"), kernel("reduce.cu", name="sum_rows")
+OVER_RANKS = element_kernel("sum_over_ranks.cu")
 SQUARES, SUM_PARTS = (kernel("reduce.cu", name=name) for name in ("sum_of_squares", "sum_parts"))
 BLOCK_COLUMNS = 32 * PIECE  # of fp32
 LEAST_TURNS = 8  # rows that each thread of a block adds up, unless there are fewer
@@ -79,6 +80,15 @@ def sum_of_squares_in_parts(x: Any, parts: Any) -> bool:
         return False
     plan = Launch((parts.size, 1, 1), (THREADS, 1, 1))
     launch(device_of(x), SQUARES, plan, (x, parts, size_of(x)))
+    return True
+
+
+@ops.sum_over_ranks.cuda
+def sum_over_ranks(x: Any, y: Any) -> bool:
+    """One launch."""
+    if not elements_fit(x, y):
+        return False
+    loop(device_of(x), OVER_RANKS.of(x), y.size, (x, y, len(x), size_of(y)))
     return True
 
 

@@ -46,7 +46,8 @@ class CompressedSync(WholeUpdateSync, PlannedSync):
         self._scale, self._settled = StepScale() if arena.on_host else DeviceScale(arena), True
         self._header: Request | None = None
         if not codec.linear:
-            by, header = "auto" if group.has_devices else "native", arena.gradients[: StepHeader.SIZE]
+            by = all_reduce if group.has_devices else "native"  # auto, or nccl
+            header = arena.gradients[: StepHeader.SIZE]
             self._header = group.plan_all_reduce(header, by, what="sums of the step")
         self._message_bytes = 0
         exchanges = list[BucketExchange]()
@@ -147,6 +148,7 @@ class GroupWire:
     def __init__(self, group: Group, all_reduce: str, what: str, reasons: list[str]):
         self._group, self._all_reduce, self._what, self._reasons = group, all_reduce, what, reasons
         self.rank, self.size = group.rank, group.size
+        self._by_nccl = group.takes_nccl(all_reduce)
 
     def sum(self, message: np.ndarray, name: str) -> Request:
         """Return the all-reduce of a message."""
@@ -160,11 +162,13 @@ class GroupWire:
 
     def turn(self, message: np.ndarray, name: str) -> Request:
         """Return the all-to-all of a message."""
-        return self._group.plan_watched("all_to_all/pairwise", message, self._what + name)
+        algorithm = "nccl" if self._by_nccl else "pairwise"
+        return self._group.plan_watched(f"all_to_all/{algorithm}", message, self._what + name)
 
     def gather(self, message: np.ndarray, name: str) -> Request:
         """Return the all-gather of a message."""
         algorithm = "ring" if message.nbytes >= RING_PART * self.size else "bruck"
+        algorithm = "nccl" if self._by_nccl else algorithm
         return self._group.plan_watched(f"all_gather/{algorithm}", message, self._what + name)
 
 

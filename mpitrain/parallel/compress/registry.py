@@ -40,8 +40,11 @@ def make_codec(text: str) -> Codec | None:
 
 
 def check_carries(codec: Codec, text: str, all_reduce: str) -> None:
-    """Raise a UserError if an all-reduce cannot carry a codec: only linear messages are sums."""
-    if codec.linear or all_reduce == "auto":
+    """Raise a UserError if an all-reduce cannot carry a codec: only linear messages are sums.
+
+    NCCL carries the exchanges of all of them.
+    """
+    if codec.linear or all_reduce in ("auto", "nccl"):
         return
     linear = ", ".join(name for name in CODECS if getattr(CODECS.find(name)[0], "linear", False))
     raise UserError(

@@ -9,8 +9,9 @@ from ...comm.group import Group
 from ...context import Context
 from ...layers.base import empty_gradient
 from ..moves import Move
+from ..moves.exchange import ALL_TO_ALL
 from ..moves.move import slices_of
-from ..moves.turn import ALL_TO_ALL
+from .heads import rounded
 
 Range = tuple[int, int]
 
@@ -39,6 +40,7 @@ class HeadTurn(Move):
         self.lengths = list(lengths)
         self._tokens = slices_of(self.lengths, group.size)
         self._widths = [sum(stop - start for start, stop in ranges) for ranges in heads]
+        self._adds = sum(self._widths) > num_heads  # gradients of several ranks, in fp32
 
     def input_shape(self, whole: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of this rank's x."""
@@ -64,13 +66,15 @@ class HeadTurn(Move):
         sizes = [(n, self.lengths[rank], width, self.size) for width in self._widths]
         take = [(r, ctx.backward.lend(self, f"from {r}", shape, dy.dtype)) for r, shape in enumerate(sizes)]
         self._send("backward", put, take, dy)
-        dx = ctx.backward.lend(self, "dx", (n, self.lengths[rank], self.num_heads, self.size), dy.dtype)
-        dx.fill(0)
+        shape = n, self.lengths[rank], self.num_heads, self.size
+        sums = ctx.backward.lend(self, "sums", shape, ctx.sum_dtype if self._adds else dy.dtype)
+        sums.fill(0)
         for ranges, (_, part) in zip(self.heads, take, strict=True):
             begin = 0
             for start, stop in ranges:
-                dx[:, :, start:stop] += part[:, :, begin : begin + stop - start]
+                sums[:, :, start:stop] += part[:, :, begin : begin + stop - start]
                 begin += stop - start
+        dx = rounded(sums, ctx.backward, self, "dx", dy.dtype)
         return dx.reshape(n, self.lengths[rank], self.num_heads * self.size)
 
     def _send(self, direction: str, put: list[tuple[int, Any]], take: list[tuple[int, Any]], like: Any) -> None:

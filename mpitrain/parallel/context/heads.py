@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ...context import Context
+from ...device import Buffers
 from ...layers import MultiHeadAttention
 from ...layers.multi_head_attention import table_of_positions
+from ...ops.convert import convert
 from ...ops.dropout import Masks
 from ...ops.rotary import positions_needed, rotary
 
@@ -87,6 +89,15 @@ class Heads(NamedTuple):
             return
         for own, start in runs:
             rotary(turning[:, :, own], table, None, start, back)
+
+
+def rounded(sums: Any, buffers: Buffers, owner: object, name: str, dtype: Any) -> Any:
+    """Return sums in the type of activations: as they are, or rounded in memory of ``buffers``."""
+    if sums.dtype == dtype:
+        return sums
+    y = buffers.lend(owner, name, sums.shape, dtype)
+    convert(sums, y)
+    return y
 
 
 def by_heads(tokens: Any, size: int) -> Any:

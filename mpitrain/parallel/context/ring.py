@@ -6,6 +6,9 @@ travel side by side, (N, M, 2 Hk, D), filled up where a rank has fewer: all mess
 
 Step s of P: rank r has the keys and values of rank r - s. It sends them on to rank r + 1 while it computes with them.
 In backward their gradients follow them, one step behind, and arrive at home after P steps.
+
+Where activations are bf16, so are keys and values on their way, and the results of a pair. What is added up over the
+steps is fp32: y, dq, and the gradients that travel, which would else be rounded P times.
 """
 
 from collections.abc import Iterator
@@ -17,9 +20,8 @@ from ...comm.group import Group
 from ...context import Context
 from ...layers import Layer
 from ...ops.attention import Block, attention, attention_dx, merge
-from ..moves.exchange import Exchange, Planned
-from ..moves.turn import ALL_TO_ALL
-from .heads import Heads, by_heads
+from ..moves.exchange import ALL_TO_ALL, Exchange, Planned
+from .heads import Heads, by_heads, rounded
 from .parts import TokenParts
 
 Masking = tuple[Any, Any, Any]
@@ -77,7 +79,8 @@ class RingAttention(Layer):
         how: Masking = tokens.lengths, tokens.segments, heads.masks(ctx)
         q = heads.split(x)[0]
         n, length, _ = x.shape
-        y = ctx.lend(self, "y", (n, length, heads.num_heads * heads.size))
+        shape = n, length, heads.num_heads * heads.size
+        sums = ctx.lend(self, "y", shape, ctx.sum_dtype)
         shapes = [(n, heads.num_heads, _count(run)) for run, _ in self.runs]
         logs = [ctx.empty(self, f"log {i}", shape, ctx.sum_dtype) for i, shape in enumerate(shapes)]
         travelers = self._own_keys(x, ctx)
@@ -86,10 +89,11 @@ class RingAttention(Layer):
             k, v = self._split(travelers)
             for pair in pairs:
                 first = step == 0 and pair.keys == pair.queries  # the first to write, since tokens see themselves
-                self._see(pair, q, k, v, by_heads(y, heads.size), logs, how, ctx, merges=not first)
+                self._see(pair, q, k, v, by_heads(sums, heads.size), logs, how, ctx, merges=not first)
                 _poll(sent)
             if sent is not None:
                 self._arrive(sent, travelers)
+        y = rounded(sums, ctx, self, "rounded y", x.dtype)
         ctx[self] = x, y, logs, positions, how
         return y
 
@@ -97,16 +101,16 @@ class RingAttention(Layer):
         """Return the gradient of x."""
         x, y, logs, positions, how = ctx[self]
         heads, size = self.heads, self.group.size
-        dx = ctx.backward.lend(self, "dx", x.shape)
-        dx.fill(0)
-        q, (dq, dk, dv) = heads.split(x)[0], heads.split(dx)
+        sums = ctx.backward.lend(self, "dx", x.shape, ctx.sum_dtype)
+        sums.fill(0)
+        q, (dq, dk, dv) = heads.split(x)[0], heads.split(sums)
         dy, y = by_heads(dy, heads.size), by_heads(y, heads.size)
         deltas = self._deltas(dy, y, logs, ctx)
         travelers, back = self._own_keys(x, ctx.backward), None
-        more = ctx.backward.lend(self, "arrived", travelers.shape, x.dtype)
+        more = ctx.backward.lend(self, "arrived", travelers.shape, ctx.sum_dtype)
         for step, pairs in enumerate(self.pairs):
             sent = self._send("keys", travelers) if step < size - 1 else None
-            gradients = ctx.backward.lend(self, "gradients", travelers.shape, x.dtype)
+            gradients = ctx.backward.lend(self, "gradients", travelers.shape, ctx.sum_dtype)
             gradients.fill(0)
             k, v, found = *self._split(travelers), self._split(gradients)
             for pair in pairs:
@@ -123,6 +127,7 @@ class RingAttention(Layer):
             self._arrive(back, gradients)
         for mine, whole in zip((dk, dv), self._split(gradients), strict=True):
             mine[...] = whole[:, :, : mine.shape[2]]
+        dx = rounded(sums, ctx.backward, self, "rounded dx", x.dtype)
         self._turn(dx, ctx, positions, back=True)
         return dx
 
@@ -163,13 +168,16 @@ class RingAttention(Layer):
         of_pair = q[:, :, pair.queries], k[:, :, pair.keys], v[:, :, pair.keys]
         whole, log = y[:, :, pair.queries], logs[pair.number]
         part, log_of_part = whole, log
-        if merges:
+        if merges or q.dtype != whole.dtype:
             n, heads, count, size = whole.shape
-            part = by_heads(ctx.lend(self, "part", (n, count, heads * size), whole.dtype), size)
+            part = by_heads(ctx.lend(self, "part", (n, count, heads * size), q.dtype), size)
+        if merges:
             log_of_part = ctx.lend(self, "log of part", log.shape, log.dtype)
         attention(*of_pair, part, log_of_part, self.heads.scale, pair.causal, *how, pair.block)
         if merges:
             merge(whole, log, part, log_of_part)
+        elif part is not whole:
+            whole[...] = part
 
     def _see_back(self, pair: Pair, parts: tuple[Any, ...], found: tuple[Any, ...], how: Masking, ctx: Context) -> None:
         """Add the gradients of a pair, given dy, q, k, v, log_sum_exp and delta, to dq, dk and dv."""
@@ -179,7 +187,7 @@ class RingAttention(Layer):
         made = []
         for name, whole in zip(("dq", "dk", "dv"), wholes, strict=True):
             n, heads, count, size = whole.shape
-            made.append(by_heads(ctx.backward.lend(self, name, (n, count, heads * size), whole.dtype), size))
+            made.append(by_heads(ctx.backward.lend(self, name, (n, count, heads * size), q.dtype), size))
         of_pair = dy[:, :, pair.queries], q[:, :, pair.queries], k[:, :, pair.keys], v[:, :, pair.keys]
         dq, dk, dv = made
         attention_dx(*of_pair, log, dq, dk, dv, self.heads.scale, pair.causal, *how, pair.block, delta)

@@ -72,14 +72,18 @@ class _Along(Move):
     def _start_part_of_sum(self, whole: Any, buffers: Buffers, name: str) -> Callable[[], Any]:
         """Start the sum over the ranks, and return the function that waits for this rank's part."""
         self._check(whole, total_of(self.length))
-        rank, dim = self.group.rank, self.dim % whole.ndim
+        dim = self.dim % whole.ndim
         parts = [(r, whole[along(dim, where)]) for r, where in enumerate(self._slices)]
-        planned = self.exchange.start(self._algorithms[1], self._key(whole), self._counts(whole), parts, like=whole)
-        shape, dtype = self._part_shape(whole.shape), whole.dtype
+        how = self._algorithms[1], self._key(whole), self._counts(whole), parts
+        write, shape, dtype = (
+            self.exchange.start_part_of_sum(*how, like=whole),
+            self._part_shape(whole.shape),
+            whole.dtype,
+        )
 
         def wait() -> Any:
             y = buffers.lend(self, name, shape, dtype)
-            self.exchange.finish(planned, [(rank, y)])
+            write(y)
             return y
 
         return wait

@@ -33,11 +33,11 @@ class _Summing(Move):
 
     def _start_sum(self, x: Any, buffers: Buffers, name: str) -> Callable[[], Any]:
         """Start the sum of x, and return the function that waits for it."""
-        planned = self.exchange.start_all_reduce(x, self.algorithm)
+        write = self.exchange.start_sum(x, self.algorithm)
 
         def wait() -> Any:
             y = buffers.lend(self, name, x.shape, x.dtype)
-            self.exchange.finish(planned, [(0, y)])
+            write(y)
             return y
 
         return wait

@@ -2,6 +2,9 @@
 
 A plan is taken when messages start, and given back when they have arrived and are copied: then the next move of the
 same shapes has it. So a network of many layers has one plan for all of them, and two where two are in flight.
+
+Sums of arrays in bf16 are added up in fp32 and rounded once, on the rank that owns a part of the result; messages are
+bf16. A ring that adds on the way would round after every rank, or carry fp32, twice the bytes.
 """
 
 from collections import OrderedDict
@@ -14,15 +17,20 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ...collectives.layout import Counts
+from ...collectives.step import chunk_bounds
 from ...comm.group import Group
 from ...comm.schedule.plan import Request
-from ...device import device_of
+from ...device import device_of, is_bf16
 from ...errors import AgreedError
+from ...ops.reduce import sum_over_ranks
 from .rooms import Rooms
 
 KEPT_PLANS = 256  # of a group that are not in flight: a U-Net of rows has 60 for each size of a batch
 SHARED_BUFFERS = 8  # of a group, for sums in memory of the node
 LEAST_SHARED = 1 << 16  # bytes
+ALL_TO_ALL = "all_to_all/pairwise"  # sends every chunk straight to its place, so chunks may have any lengths
+MOST_WHOLE = 1 << 15  # bytes of an array in bf16 that each rank sends to all, since fewer rounds count more than bytes
+LINE = 8  # elements in bf16 of 16 bytes, which a thread of a GPU moves at a time
 
 
 Key = tuple[Any, ...]
@@ -136,12 +144,13 @@ class Exchange:
         self._pool = pool_of(group)
         self.messages = self.bytes_sent = 0
 
-    def all_reduce(self, x: Any, algorithm: str, out: Any) -> None:
-        """Write the sum of ``x`` over the ranks to ``out``."""
-        self.finish(self.start_all_reduce(x, algorithm), [(0, out)])
+    def start_sum(self, x: Any, algorithm: str) -> Callable[[Any], None]:
+        """Start the sum of ``x``, which is copied, over the ranks; return the function that waits and writes it.
 
-    def start_all_reduce(self, x: Any, algorithm: str) -> Planned:
-        """Start the sum of ``x``, which is copied, over the ranks; return the plan in flight for ``finish``."""
+        Where x is bf16, all ranks get the same bits, too, whatever the ``algorithm``.
+        """
+        if is_bf16(x):
+            return self._start_sum_of_bf16(x)
 
         def make() -> tuple[Request, list[Any], list[Any]]:
             buffer = self._pool.buffer(x)
@@ -149,7 +158,54 @@ class Exchange:
             return plan, [plan.result], [plan.result]
 
         key = f"{algorithm} all-reduce", x.shape, x.dtype.str
-        return _start(self._pool.take((device_of(x), self._name, *key), self._name, make), [(0, x)])
+        planned = _start(self._pool.take((device_of(x), self._name, *key), self._name, make), [(0, x)])
+        return lambda out: self.finish(planned, [(0, out)])
+
+    def start_part_of_sum(
+        self, algorithm: str, key: Key, counts: Counts, put: Iterable[tuple[int, Any]], *, like: Any
+    ) -> Callable[[Any], None]:
+        """Start the sum over the ranks of arrays that are put into chunks, of which each rank gets its own.
+
+        Return the function that waits for this rank's chunk and writes it. Parameters are those of ``run``.
+        """
+        rank, size = self._group.rank, self._group.size
+        if not is_bf16(like):
+            planned = self.start(algorithm, key, counts, put, like=like)
+            return lambda out: self.finish(planned, [(rank, out)])
+        own = counts[0][rank]
+        turned = self.start(ALL_TO_ALL, ("part of a sum", *key), [counts[0], [own] * size], put, like=like)
+
+        def wait(out: Any) -> None:
+            self.finish(turned, ())
+            sum_over_ranks(turned.plan.result.reshape(size, own), out.reshape(own))
+
+        return wait
+
+    def _start_sum_of_bf16(self, x: Any) -> Callable[[Any], None]:
+        """Sum an array on the owners of its parts, or where it is short on all ranks."""
+        rank, size, flat = self._group.rank, self._group.size, x.reshape(-1)
+        if size == 2 or x.nbytes <= MOST_WHOLE:  # of two ranks each sends as many bytes, but in one round
+            lengths, key = [[x.size] * size], ("all of a sum", x.size)
+            planned = self.start("all_gather/bruck", key, lengths, [(rank, flat)], like=x)
+
+            def wait_for_all(out: Any) -> None:
+                self.finish(planned, ())
+                sum_over_ranks(planned.plan.result.reshape(size, x.size), out.reshape(-1))
+
+            return wait_for_all
+        parts = [_lines(x.size, size, r) for r in range(size)]
+        lengths = [[part.stop - part.start for part in parts]]
+        put = [(r, flat[part]) for r, part in enumerate(parts)]
+        wait_for_part = self.start_part_of_sum("", ("sum", x.size), lengths, put, like=x)
+
+        def wait(out: Any) -> None:
+            gathered = self._planned("all_gather/ring", ("sum", x.size), lengths, like=x)
+            wait_for_part(gathered.outgoing[rank])
+            gathered.plan.start()
+            self.finish(gathered, ())
+            out.reshape(-1)[...] = gathered.plan.result
+
+        return wait
 
     def run(
         self,
@@ -192,13 +248,18 @@ class Exchange:
     ) -> Planned:
         """Begin what ``run`` does, and return the plan in flight for ``finish``: between them, the rank may compute."""
 
+        return _start(self._planned(algorithm, key, counts, like=like), put)
+
+    def _planned(self, algorithm: str, key: Key, counts: Counts, *, like: Any) -> Planned:
+        """Return a plan that is not in flight."""
+
         def make() -> tuple[Request, list[Any], list[Any]]:
             buffer = device_of(like).empty((sum(counts[0]),), like.dtype)
             plan = self._group.plan_watched(algorithm, buffer, self._name, counts=counts)
             return plan, _chunks(buffer, counts[0]), _chunks(plan.result, counts[-1])
 
         key = algorithm, *key, like.dtype.str
-        return _start(self._pool.take((device_of(like), self._name, *key), self._name, make), put)
+        return self._pool.take((device_of(like), self._name, *key), self._name, make)
 
     def finish(self, planned: Planned, take: Iterable[tuple[int, Any]], *, add: bool = False) -> None:
         """Wait for what ``start`` began, and take arrays out of the chunks of its result.
@@ -236,6 +297,12 @@ def _start(planned: Planned, put: Iterable[tuple[int, Any]]) -> Planned:
 
 def _chunks(buffer: Any, counts: Sequence[int]) -> list[Any]:
     return [buffer[start:stop] for start, stop in pairwise(accumulate(counts, initial=0))]
+
+
+def _lines(num_elements: int, size: int, rank: int) -> slice:
+    """Return the elements of a rank's part, in whole lines."""
+    lines = chunk_bounds(-(-num_elements // LINE), size, rank)
+    return slice(min(num_elements, lines.start * LINE), min(num_elements, lines.stop * LINE))
 
 
 def flat_size(shape: Sequence[int]) -> int:

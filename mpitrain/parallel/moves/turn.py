@@ -10,11 +10,9 @@ from ...comm.world import World
 from ...context import Context
 from ...device import Buffers
 from ...layers.base import empty_gradient
-from .exchange import flat_size, pool_of
+from .exchange import ALL_TO_ALL, flat_size, pool_of
 from .move import Length, Move, along, slices_of, total_of, with_length
 from .rooms import Rooms
-
-ALL_TO_ALL = "all_to_all/pairwise"  # sends every chunk straight to its place, so chunks may have any lengths
 
 
 class Turn(Move):

@@ -111,7 +111,8 @@ class _Stage:
         turn = self._turns[number % IN_TURN]
         turn.end()
         if self.inbox is None:
-            x = as_activations(part, samples(number), turn.ctx)
+            x = samples(number)
+            x = as_activations(part, x, turn.ctx) if self._stages.rounds_samples else x
         else:
             turn.item = self.inbox.take(number)
             turn.release, x = self.inbox.release, turn.item.array

@@ -215,7 +215,7 @@ class StageRunner:
         batch, ctx = self._batches[microbatch], slot.ctx
         ctx.step, ctx.first = self._step, batch.first + self._first_of(len(batch))
         if self.activations is None:
-            x = as_activations(self.part, batch.x, ctx)
+            x = as_activations(self.part, batch.x, ctx) if self._stages.rounds_samples else batch.x
         else:
             x = self._take(self.activations, microbatch, slot)
         if self._stages.tokens is not None:

@@ -67,6 +67,8 @@ class Stages:
         Whether each stage returns a gradient to the one before: false where none of those before has parameters.
     tied : list of Tied
         Parameters that stages on several ranks share.
+    rounds_samples : bool
+        Whether samples become activations at the door: not where a stage takes codes among numbers.
     tokens : TokenEmbedding or None
         The first layer of the model, where the layers of all stages need its facts about rows of tokens. Then all ranks
         take the samples, since stages hand on activations alone.
@@ -89,12 +91,16 @@ class Stages:
         self.own = {stage: part for stage, part in enumerate(parts) if program.rank_of[stage] == rank}
         self.borders, x = list[Border](), sample
         share: Callable[[int], slice] = partial(slice, 0)
-        for part in parts:
+        codes = [_takes_codes(part) for part in parts]
+        self.rounds_samples = not any(codes)
+        for number, part in enumerate(parts):
             x = output_like(part, x)
             share = next(
                 (layer.share_of_samples for layer in part.layers() if hasattr(layer, "share_of_samples")), share
             )
-            self.borders.append(Border(x.shape[1:], x.dtype, share))
+            is_activation = x.dtype == np.float32 and not any(codes[number + 1 :])
+            dtype = device.activation_dtype if is_activation else x.dtype
+            self.borders.append(Border(x.shape[1:], dtype, share))
         self.returns = [stage > 0 and part.needs_dx for stage, part in enumerate(parts)]
         self.tied: list[Tied] = find_tied(parts, program.rank_of)
         for tied in self.tied:
@@ -141,6 +147,11 @@ class Stages:
     def forward_tag(self, stage: int) -> int:
         """Return the tag of what ``stage`` takes in forward passes alone, where messages come in order."""
         return self.tied_tag(len(self.tied)) + stage
+
+
+def _takes_codes(part: Layer) -> bool:
+    """Return whether a stage takes columns of which some may be codes: what comes to it are samples still."""
+    return any(getattr(layer, "only_codes", None) is not None for layer in part.layers())
 
 
 class OwnStages(Layer):

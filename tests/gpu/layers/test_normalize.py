@@ -92,7 +92,7 @@ def test_ranks_together_compute_what_one_computes(shares, make):
         near(state, states, 1e-5, 0)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (10, 64), (3, 5, 100), (2000, 7), (0, 5), (3, 768)])
+@pytest.mark.parametrize("shape", [(1, 1), (10, 64), (3, 5, 100), (2000, 7), (0, 5), (3, 768), (3, 8200), (2, 30000)])
 def test_layernorm(device, shape):
     x = (2 + 3 * np.random.default_rng(1).standard_normal(shape)).astype(np.float32)
     launches = check_layer(device, lambda: LayerNorm(shape[-1]), x, seed=3)

@@ -17,7 +17,8 @@ from mpitrain.kernels.bench.tune import Tuner
 from mpitrain.kernels.bench.tune_convolutions import ConvolutionTuner, resnet50
 from mpitrain.kernels.convolution import Convolution
 from mpitrain.kernels.convolution_plan import convolution_key
-from mpitrain.kernels.gemm import Shape, make_plan
+from mpitrain.kernels.gemm import TILES, Shape
+from mpitrain.kernels.gemm_plan import STREAM, make_plan
 from mpitrain.kernels.ladder import RUNGS
 from mpitrain.kernels.matrices import Matrices
 from mpitrain.kernels.planner import choose, find_table, read_table, shape_key, write_table
@@ -114,6 +115,18 @@ def test_a_measured_table_is_what_runs_go_by(monkeypatch, tmp_path, cublas):
     assert set(table.shares) == set(read_table().shares)
     assert 0 < table.shares["simt_128x128"] != read_table().shares["simt_128x128"]
     assert table.shares["wgmma_128x256"] == read_table().shares["wgmma_128x256"], "nothing new of what cannot run here"
+
+
+def test_stream_k_is_measured_beside_other_cuts(cublas):
+    device, shape = ShimDevice("sm_90a", 132), Shape(768, 3072, 16384, transpose_a=True, inputs="bf16")
+    tuner = Tuner(device, Contenders(device, cublas), Stopwatch(device, FLUSH), 1)
+    large = next(tile for tile in TILES if tile.name == "wgmma_256x256")
+    assert tuner._splits(shape, large) == [1, 2, 4, STREAM]
+    assert tuner._splits(dataclasses.replace(shape, m=256, n=256 * 132), large) == [1, 2], "whole waves"
+    made = make_plan(shape, large, STREAM, device.num_processors)
+    assert runs.describe(made, shape) == "gemm_wgmma 256 x 256, stream-K"
+    found = dataclasses.replace(read_table(), shapes={shape_key(shape, device.arch): (large.name, STREAM)})
+    assert choose(shape, device.arch, 132, found) == (large, STREAM)
 
 
 def test_the_fastest_way_of_a_convolution_is_found(cublas):

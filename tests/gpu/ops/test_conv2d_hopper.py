@@ -72,17 +72,18 @@ def test_against_numpy(channels, window, by_wgmma, monkeypatch):
 
 
 @pytest.mark.parametrize(("arch", "kernel"), [("sm_90a", LINES), ("sm_80", "conv2d_mma")])
+@pytest.mark.parametrize(("c", "o", "groups"), [(24, 40, 1), (64, 64, 8)])
 @pytest.mark.parametrize("offset", [0, 3])
-def test_lines_by_ops(arch, kernel, offset, monkeypatch):
+def test_lines_by_ops(arch, kernel, c, o, groups, offset, monkeypatch):
     """Forward, with a residual and dx of 3 x 3; images that do not begin at multiples of 16 bytes are left to mma."""
     if arch == "sm_90a":
         monkeypatch.setattr(convolution_plan, "choose_convolution", lines_first)
     convolution_plan.plan_convolution.cache_clear()
     device, rng = ShimDevice(arch, num_processors=3), np.random.default_rng(3)
-    device.precision, plan = "bf16", plan_conv2d(Window((3, 3), padding=(1, 1)), (9, 8), 1, 24, 40)
-    shapes = (3, 9, 8, 24), (3, 3, 24, 40), (3, 9, 8, 40), (3, 9, 8, 40)
+    device.precision, plan = "bf16", plan_conv2d(Window((3, 3), padding=(1, 1)), (9, 8), groups, c, o)
+    shapes = (3, 9, 8, c), (3, 3, c // groups, o), (3, 9, 8, o), (3, 9, 8, o)
     x, w, dy, residual = (rng.standard_normal(shape).astype(ml_dtypes.bfloat16) for shape in shapes)
-    b = rng.standard_normal(40).astype(np.float32)
+    b = rng.standard_normal(o).astype(np.float32)
     for op, given, shape, more in (
         (conv2d, (x, w, b), dy.shape, ()),
         (conv2d_add_relu, (x, w, b, residual), dy.shape, (True,)),

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mpitrain.kernels.check import LAYOUTS, TOLERANCE, check_product, shapes
-from mpitrain.kernels.gemm import INPUTS, STREAM, TILES, Shape, Tile, make_plan
+from mpitrain.kernels.gemm import INPUTS, TILES, Shape, Tile
 from mpitrain.kernels.gemm_launch import launch_gemm
+from mpitrain.kernels.gemm_plan import STREAM, make_plan
 from mpitrain.kernels.matrices import Matrices
 from mpitrain.kernels.planner import plan
 from mpitrain.ops.cuda import matmul, reduce

@@ -14,7 +14,8 @@ from mpitrain.arena import Arena
 from mpitrain.device import CPU, bfloat16, is_bf16
 from mpitrain.device.weight_copy import WeightCopies
 from mpitrain.generation import NextToken
-from mpitrain.kernels.gemm import STREAM, TILES, make_plan
+from mpitrain.kernels.gemm import TILES
+from mpitrain.kernels.gemm_plan import STREAM, make_plan
 from mpitrain.kernels.planner import plan
 from mpitrain.layers import Linear, Sequential
 from mpitrain.ops.cuda import matmul

@@ -8,7 +8,8 @@ import pytest
 from mpitrain.context import Context
 from mpitrain.device import CPU, Im2colMap, TensorMap
 from mpitrain.kernels.check import LAYOUTS, check_product, shapes
-from mpitrain.kernels.gemm import INPUTS, STREAM, TILES, Shape, make_plan
+from mpitrain.kernels.gemm import INPUTS, TILES, Shape
+from mpitrain.kernels.gemm_plan import STREAM, make_plan
 from mpitrain.losses import MSE, SoftmaxCrossEntropy
 from mpitrain.ops.cuda import matmul
 from mpitrain.ops.cuda.matmul import multiply

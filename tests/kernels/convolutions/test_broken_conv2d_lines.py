@@ -18,6 +18,8 @@ DX = replace(DEEP, conv=replace(DEEP.conv, kind="dx"))
 WIDE = Case(lines(2, (3, 67), 16, 16), seed=1)
 PLAIN = Case(lines(5, (5, 12), 24, 32), seed=1)  # of the last four images side by side there is one
 MOMENTS = Case(lines(12, (7, 10), 24, 32), moments=True, seed=1)  # consumers go from some images to others
+GROUPED = Case(lines(3, (4, 9), 128, 128, groups=32), seed=1)
+WHOLE = Case(lines(2, (3, 7), 256, 256, groups=2, kind="dx"), seed=1)
 
 BROKEN = {
     "the line below": (PLAIN, "line.line + down", "line.line + down + 1"),
@@ -39,8 +41,8 @@ BROKEN = {
     "rows and columns of taps swapped": (PLAIN, "(row * TAPS + tap) * TAP_BYTES", "(tap * TAPS + row) * TAP_BYTES"),
     "taps as forward counts them": (DX, "(rows.first_tap + row * rows.tap_step) * TAPS", "row * TAPS"),
     "w as forward reads it": (DX, "B_K = CONVOLUTION == CONVOLUTION_DX", "B_K = false"),
-    "filters of the first columns": (DEEP, "tensor_copy(to, &map, col, 0, tap", "tensor_copy(to, &map, 0, 0, tap"),
-    "filters that are not waited for": (PLAIN, "        barrier_wait(shared.weights_there(), 0);\n", ""),
+    "filters of the first columns": (DEEP, "tensor_copy(to, &map, part.col, 0, tap", "tensor_copy(to, &map, 0, 0, tap"),
+    "filters that are not waited for": (PLAIN, "        if (!SEVERAL) barrier_wait(shared.weights_there(), 0);\n", ""),
     "sums that begin with those before": (PLAIN, "box > 0 || row > 0 || tap > 0 || i > 0", "true"),
     "sums of the wrong line": (PLAIN, "sums[(PHASE + TAPS - row) % TAPS], a", "sums[(PHASE + row) % TAPS], a"),
     "sums that are not complete": (PLAIN, "row == TAPS - 1) wgmma_commit();", "row == TAPS - 1) {}"),
@@ -58,6 +60,12 @@ BROKEN = {
     "the bias of the first columns": (DEEP, "const int col = part.col + threadIdx.x", "const int col = threadIdx.x"),
     "C that is not waited for": (DEEP, "      barrier_wait(loaded, phase);\n", ""),
     "C of the line before": (DEEP, "      phase ^= 1;\n    } else", "    } else"),
+    "channels of the first group": (GROUPED, "channel = GROUP_CHANNELS ? col / DEPTH * DEPTH : 0", "channel = 0"),
+    "filters beside the groups": (GROUPED, "if (row / SIDE == column / SIDE) x", "x"),
+    "filters that wgmma does not see": (GROUPED, "  fence_async();\n}", "}"),
+    "filters swizzled by their tap": (GROUPED, "2 * column ^ row % 8 * 16", "2 * column ^ at % 8 * 16"),
+    "w of the first group": (WHOLE, "&map, part.channel + box * BOX, row", "&map, box * BOX, row"),
+    "rows of w counted through groups": (WHOLE, "GROUP_CHANNELS ? part.col % DEPTH : part.col", "part.col"),
     "moments of places outside": (MOMENTS, "min(8, conv.out_width - at.across)", "8"),
     "moments of half the rows": (MOMENTS, "half < 2; half++) {\n      const Place",
                                  "half < 1; half++) {\n      const Place"),
@@ -81,7 +89,7 @@ def built_two_at_a_time():
     cpu.build_ahead([functools.partial(break_it, *broken) for broken in BROKEN.values()])
 
 
-@pytest.mark.parametrize("case", [DEEP, DX, WIDE, PLAIN, MOMENTS], ids=str)
+@pytest.mark.parametrize("case", [DEEP, DX, WIDE, PLAIN, MOMENTS, GROUPED, WHOLE], ids=str)
 def test_what_is_broken_was_right(case):
     assert run(case, tile_of(case.conv), stages=2) < TOLERANCE
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mpitrain.kernels.convolution_lines import built_for, common_kernels, tile_of
+from mpitrain.kernels.convolution_lines import built_for, common_kernels, depth_of, tile_of
 from tests.kernels import tools
 from tests.kernels.convolutions.test_conv2d_lines import lines
 from tests.kernels.machine_code import build, count_of
@@ -24,6 +24,7 @@ CASES = [
     (replace(DEEP, kind="dx"), False, 1534, ("nvcc",)),
     (lines(1, (8, 32), 16, 16, epilogue="relu"), False, 500, ("NVRTC",)),
     (lines(1, (8, 7), 40, 24), True, 1370, ("nvcc",)),
+    (lines(1, (8, 56), 128, 128, groups=32), True, 1760, ("NVRTC",)),
 ]
 EACH = pytest.mark.parametrize(
     ("conv", "moments", "most", "compiler"), [(*case[:-1], by) for case in CASES for by in case[-1]], ids=str
@@ -46,11 +47,13 @@ def test_resources(conv, moments, most, compiler):
 @EACH
 def test_three_lines(conv, moments, most, compiler):
     """For each line and 16 channels: nine products, and three loads of their factor."""
-    code, steps = built(conv, moments, compiler).code, -(-conv.depth // 16)
+    code, steps = built(conv, moments, compiler).code, depth_of(conv) // 16
     turn = code.turn_of_all("HGMMA", ("HGMMA", "UTMASTG"))
     assert count_of(turn, f"HGMMA.64x{tile_of(conv).n}x16.F32.BF16") == code.count("HGMMA") == 3 * 9 * steps
     assert count_of(turn, "LDSM.16.M88.4") == 3 * 3 * steps
-    assert count_of(turn, "WARPGROUP.DEPBAR") == 3 * (3 * -(-conv.depth // 64) + 1), "one for each group, and for sums"
+    assert count_of(turn, "WARPGROUP.DEPBAR") == 3 * (3 * -(-depth_of(conv) // 64) + 1), (
+        "one for each group, and for sums"
+    )
     assert count_of(turn, "UTMASTG.4D") == count_of(turn, "FENCE.VIEW.ASYNC") == 3
     assert sum(turn.values()) <= GROWTH * most, turn
     assert not code.count(*FENCES)

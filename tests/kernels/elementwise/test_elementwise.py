@@ -126,6 +126,21 @@ def test_conversion(bf16, n, aligned):
     wide.check_guards()
 
 
+@pytest.mark.parametrize("n", [1, 16, 1027, 4096])
+@pytest.mark.parametrize("ranks", [1, 2, 4, 5, 9])
+@pytest.mark.parametrize("aligned", [True, False])
+def test_sum_over_ranks(bf16, ranks, n, aligned):
+    """In fp32, in the order of the ranks, and rounded once: to the bit."""
+    elements = Elements(bf16, seed=ranks * n)
+    (x, x_value), y = elements.draw(ranks, n), elements.room(n, aligned=aligned)
+    launch(cpu.build("sum_over_ranks.cu", ELEMENT_BF16=bf16), "sum_over_ranks", x, y, i32(ranks), i64(n))
+    total = np.zeros(n, np.float32)
+    for row in x_value.astype(np.float32):
+        total += row
+    np.testing.assert_array_equal(elements.value(y), formats.from_bf16(formats.to_bf16(total)) if bf16 else total)
+    elements.check_guards()
+
+
 def test_product_with_fp32_factors(bf16):
     """As of dropout's masks, whose factor bf16 does not hold."""
     elements = Elements(bf16)

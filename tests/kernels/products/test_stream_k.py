@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mpitrain.kernels.gemm import STREAM_SUMS
+from mpitrain.kernels.gemm_plan import STREAM_SUMS
 from mpitrain.kernels.gemm_traffic import tile_origin
 from mpitrain.kernels.stream_k import FIELDS, RECORD, STEP
 from tests.kernels import cpu

@@ -10,12 +10,16 @@ from tests.kernels import cpu
 from tests.kernels.arrays import NULL, TOLERANCE, Elements, f32, i32, launch
 
 pytestmark = cpu.needs_gxx
-SHAPES = [(1, 1), (10, 64), (17, 100), (3, 768), (19, 256), (2, 2050), (1, 4096), (5, 37)]
+SHAPES = [(1, 1), (10, 64), (17, 100), (3, 768), (19, 256), (2, 2050), (1, 4096), (5, 37), (2, 8200)]
 
 
-def build(name, bf16, c, edit=None):
+def build(name, bf16, c, edit=None, **long):
+    """Return the kernels and the warps of a row; ``long``: those for long rows, which may be short."""
     warps, pieces = held_by(c, 8 if bf16 else 4)
-    return cpu.build(f"{name}.cu", edit, ELEMENT_BF16=bf16, ROW_WARPS=warps, ROW_PIECES=pieces), warps
+    held = {"ROW_PIECES": 0} | long if long or not pieces else {"ROW_PIECES": pieces}
+    if long:
+        warps = 16
+    return cpu.build(f"{name}.cu", edit, ELEMENT_BF16=bf16, ROW_WARPS=warps, **held), warps
 
 
 def forward(name, elements, vectors, m, c, kernels, warps, residual, aligned):
@@ -51,7 +55,8 @@ def backward(name, elements, vectors, m, c, kernels, warps, residual, s, statist
     partials, part = vectors.room(kinds, blocks, c), f32(1 / c)
     rows = [dy, s, other if residual else NULL, *statistics, w, part, dy, partials]
     block = 256 if warps == 1 else 32 * warps
-    launch(kernels, f"{name}_backward", *rows, i32(m), i32(c), grid=blocks, block=block, seed=c)
+    sizes = {"grid": (blocks, 1, 1), "block": (block, 1, 1), "shared_bytes": 4 * kinds * (c + 8)}
+    kernels.launch(f"{name}_backward", **sizes, arguments=[*rows, i32(m), i32(c)], seed=c)
     value, r = elements.value(s), vectors.value(statistics[-1])[:, None]
     dx, sums = np.empty((m, c)), np.empty((2, c))
     if name == "layernorm":
@@ -102,10 +107,20 @@ def test_rows(bf16, name, m, c, residual):
     check(run(name, *build(name, bf16, c), bf16, m, c, residual, aligned=m != 19))
 
 
+@pytest.mark.parametrize("bf16", [0, 1])
+@pytest.mark.parametrize("name", ["layernorm", "rmsnorm"])
+@pytest.mark.parametrize(("m", "c", "sums"), [(5, 1, 1), (3, 2050, 1), (4, 4096 + 8, 0), (3, 8199, 1), (3, 8199, 0)])
+def test_long_rows(bf16, name, m, c, sums):
+    """Rows that are read again, with sums in shared memory and in that of the partial sums; few blocks for the rows."""
+    check(run(name, *build(name, bf16, c, ROW_SUMS=sums), bf16, m, c, m != 4, aligned=c != 2050))
+
+
 def test_more_blocks_than_rows():
     """A block without rows leaves zeros."""
     for c in (64, 768):
         check(run("layernorm", *build("layernorm", 0, c), 0, 3, c, blocks=5))
+    for sums in (0, 1):
+        check(run("layernorm", *build("layernorm", 0, 500, ROW_SUMS=sums), 0, 3, 500, blocks=5))
 
 
 def test_a_large_mean_costs_no_precision():
@@ -141,6 +156,43 @@ MISTAKES = {
     "no barrier after the block's sums": ("layernorm", "      to[column] = sum;\n    }\n    __syncthreads();",
                                           "      to[column] = sum;\n    }"),
 }  # fmt: skip
+
+
+LONG = {
+    "a long row's mean without its end": ("layernorm", "if (i < c) use(i, read(i));", ""),
+    "a second piece in place of the first": ("layernorm", "use(i, first);", "use(i, second);"),
+    "zeros behind the end of a long row": ("layernorm", "if (whole || i + j < c) squares", "squares"),
+    "s of a long row is not written": ("layernorm", "store<PIECE>(to.s + at + i, pair.x, count(i), whole);", ""),
+    "sums that do not begin with 0": ("rmsnorm", "each([&](int i) { put(i, {}, {}); });", ""),
+    "sums of the last long row": ("layernorm", "of_b.at[j] += slope", "of_b.at[j] = slope"),
+    "dw of s in long rows": ("rmsnorm", "of_w.at[j] += slope * z", "of_w.at[j] += slope * z / r"),
+    "no gradient around a long row": ("layernorm", " + to_float(more.at[j])", ""),
+    "one buffer for sums of long rows": ("rmsnorm", "turn ^= 1", "turn ^= 0"),
+    "db over dw": ("layernorm", "shared + (c + PIECE - 1) / PIECE * PIECE", "shared + 8 * PIECE"),
+    "all blocks write the first part": (
+        "layernorm",
+        "partials + (long long)blockIdx.x * c;\n    each",
+        "partials;\n    each",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", LONG)
+def test_mistakes_in_long_rows_are_found(mistake):
+    name, right, wrong = LONG[mistake]
+
+    def put(text):
+        assert right in text
+        return text.replace(right, wrong)
+
+    built = [build(name, 0, c, put, ROW_SUMS=1) for c in (2050, 6000)]
+    for seed in range(8):
+        for (kernels, warps), c in zip(built, (2050, 6000)):
+            try:
+                check(run(name, kernels, warps, 0, 5 + seed, c))
+            except (cpu.Launch, AssertionError):
+                return
+    pytest.fail("right all the same")
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
