@@ -2,9 +2,9 @@
 
 Nothing here was measured. A tile of gemm_wgmma takes, for each step of k, the longest of what the tensor cores (2048
 FMA of bf16 a clock), the L2 cache and the schedulers need, and then its epilogue: instructions that were counted in
-machine code (tests/kernels/test_compile.py), or its bytes on their way to L2, if that takes longer. Consumers that
-share a tile add the two; those that take turns hide the shorter one. A product takes the time of its busiest cluster,
-and at least that of its bytes, and a launch.
+machine code (tests/kernels/products/test_compile_gemm.py), or its bytes on their way to L2, if that takes longer.
+Consumers that share a tile add the two; those that take turns hide the shorter one. A product takes the time of its
+busiest cluster, and at least that of its bytes, and a launch.
 
 Where K is cut, sums of parts are kept in the same way, and read by a second launch: from L2 if it holds them, else from
 memory. Of gradients of weights there is a second table. Their bytes from memory are those that miss an L2 cache which

@@ -17,7 +17,7 @@ from .ladder import Rung
 
 
 class Code(NamedTuple):
-    """A rung's code for sm_90a (tests/kernels/test_compile.py compares it).
+    """A rung's code for sm_90a (tests/kernels/products/test_compile_ladder.py compares it).
 
     Attributes
     ----------

@@ -1,122 +1,15 @@
-"""Kernels compiled for the GPUs they are meant for: registers suffice, shared memory is within limits, and the machine
-code is what the kernel is about. Most products by both compilers, nvcc and the one that users have, NVRTC."""
+"""All kernels compiled for the GPUs that they are meant for: no spills, no stack, shared memory within limits."""
 
 import re
-from collections import Counter
-from dataclasses import dataclass, field
 
 import pytest
 
-from mpitrain.kernels import nvrtc
-from mpitrain.kernels.gemm_model import KEEP_INSTRUCTIONS
 from mpitrain.kernels.kernel import kernel, sources, text_of
-from mpitrain.kernels.ladder_model import CODE
 from tests.kernels import cpu, tools
-from tests.kernels.machine_code import Built, build, check_registers_are_shared_out
-from tests.kernels.products import ladder
-from tests.kernels.products.cases import EPILOGUES, Variant
+from tests.kernels.compiled import check_resources
+from tests.kernels.machine_code import build
 
 pytestmark = pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU")
-BOTH = "nvcc", "NVRTC"
-by_both = pytest.mark.parametrize("compiler", BOTH)
-
-# What the machine code must hold: multiply-adds, tensor cores (and fed by ldmatrix and cp.async), wgmma (and by TMA).
-FFMA, FFMA_75 = {"FFMA", "LDS.128", "LDG.E.128"}, {"FFMA", "LDS.U.128", "LDG.E.128"}
-TF32 = {"HMMA.1688.F32.TF32", "LDSM.16.M88.4", "LDGSTS.E.BYPASS.128"}
-BF16 = {"HMMA.16816.F32.BF16", "LDSM.16.M88.4", "LDGSTS.E.BYPASS.128"}
-WGMMA = {"HGMMA.64x256x16.F32.BF16", "UTMALDG.3D", "SYNCS.PHASECHK.TRANS64.TRYWAIT", "USETMAXREG.TRY_ALLOC.CTAPOOL"}
-WGMMA |= {"UTMASTG.3D", "FENCE.VIEW.ASYNC.S"}
-STAGED, IN_TURNS = {"STSM.16.M88.4"}, {"BAR.ARV"}
-WGMMA_TF32 = WGMMA - {"HGMMA.64x256x16.F32.BF16"} | {"HGMMA.64x256x8.F32.TF32"}
-WGMMA_128 = WGMMA - {"HGMMA.64x256x16.F32.BF16"} | {"HGMMA.64x128x16.F32.BF16"}
-WGMMA_192 = WGMMA - {"HGMMA.64x256x16.F32.BF16"} | {"HGMMA.64x192x16.F32.BF16"}
-MULTICAST = {"UTMALDG.3D.MULTICAST"}
-FENCES = ("MEMBAR.ALL.GPU", "CCTL.IVALL")  # wait for all stores; drop all of L1
-
-GROWTH = 1.1  # of the numbers of instructions below, which are those of today
-
-
-@dataclass(frozen=True)
-class Product:
-    """A variant of a product, and what is expected of its machine code.
-
-    ``instructions`` are all of it, and ``turn`` those of one turn of gemm_mma's main loop. More of them are an epilogue
-    that is there twice, or addresses that are computed again and again.
-    """
-
-    variant: Variant
-    arch: str
-    wanted: set[str]
-    instructions: int
-    turn: int = 0
-    tile: dict[str, int] = field(default_factory=dict)
-    compilers: tuple[str, ...] = BOTH
-
-    def built_by(self, compiler: str) -> Built:
-        return build(f"{self.variant.kernel}.cu", self.arch, self.variant.macros | self.tile, compiler)
-
-    def __str__(self) -> str:
-        return f"{self.variant.kernel}-{self.variant}-{self.arch}" + "-tile" * bool(self.tile)
-
-
-SMALL_SIMT = {"TILE_M": 64, "TILE_N": 64, "TILE_K": 8, "WARP_M": 32, "WARP_N": 32}
-SMALL_MMA = {"TILE_M": 64, "TILE_N": 64, "WARP_M": 32, "WARP_N": 32, "STAGES": 4}
-WIDE = {"TILE_M": 128, "TILE_N": 256, "STAGES": 4, "BUFFERS": 2, "PING_PONG": 0}
-TURNS = {"TILE_M": 128, "TILE_N": 128, "STAGES": 5, "BUFFERS": 4, "PING_PONG": 1}
-FLAT = {"TILE_M": 64, "TILE_N": 256, "STAGES": 4, "BUFFERS": 4, "PING_PONG": 1}
-BETWEEN = {"TILE_M": 128, "TILE_N": 192, "STAGES": 4, "BUFFERS": 3, "PING_PONG": 0}
-NVCC = ("nvcc",)  # alone: what differs from others little
-PRODUCTS = [
-    Product(Variant("gemm_simt"), "75", FFMA_75, 3344),
-    Product(Variant("gemm_simt"), "75", FFMA_75, 1904, tile=SMALL_SIMT, compilers=NVCC),
-    Product(Variant("gemm_simt", 0, 1, "gelu_tanh"), "80", FFMA, 5008, compilers=NVCC),
-    Product(Variant("gemm_simt", 1, 0, "relu_gradient"), "90a", FFMA, 3976, compilers=NVCC),
-    Product(Variant("gemm_simt", 1, 1, "gelu"), "75", FFMA_75, 5352, compilers=NVCC),
-    Product(Variant("gemm_mma", 0, 0, "gelu_tanh", "tf32"), "80", TF32, 5136, 362, compilers=NVCC),
-    Product(Variant("gemm_mma", 0, 0, "gelu_tanh", "tf32"), "90a", TF32, 5216, 386),
-    Product(Variant("gemm_mma", 1, 0, "none", "tf32"), "90a", TF32 - {"LDSM.16.M88.4"} | {"LDS"}, 3512, 433),
-    Product(Variant("gemm_mma", 0, 0, "none", "bf16"), "80", BF16, 3200, 147),
-    Product(Variant("gemm_mma", 0, 0, "none", "bf16"), "80", BF16, 2048, 120, SMALL_MMA),
-    Product(Variant("gemm_mma", 0, 1, "relu", "bf16", "bf16"), "80", BF16, 3552, 134, compilers=NVCC),
-    Product(Variant("gemm_mma", 1, 1, "gelu_gradient", "bf16"), "90a", BF16 | {"LDSM.16.MT88.4"}, 6000, 174),
-    Product(Variant("gemm_wgmma", 0, 0, "none", "bf16", "bf16"), "90a", WGMMA | STAGED, 4360, tile=WIDE),
-    Product(
-        Variant("gemm_wgmma", 0, 1, "gelu", "bf16", "bf16", cluster=2),
-        "90a",
-        WGMMA | STAGED | MULTICAST,
-        6560,
-        tile=WIDE,
-        compilers=NVCC,
-    ),
-    Product(Variant("gemm_wgmma", 1, 0, "none", "bf16", "fp32", cluster=2), "90a", WGMMA | MULTICAST, 4416, tile=WIDE),
-    Product(Variant("gemm_wgmma", 0, 1, "relu", "tf32"), "90a", WGMMA_TF32, 4784, tile=WIDE, compilers=NVCC),
-    Product(
-        Variant("gemm_wgmma", 0, 0, "none", "bf16", "bf16", cluster=2),
-        "90a",
-        WGMMA_192 | STAGED | MULTICAST,
-        3512,
-        tile=BETWEEN,
-        compilers=NVCC,
-    ),
-    Product(
-        Variant("gemm_wgmma", 0, 0, "gelu_tanh", "bf16", "bf16"), "90a", WGMMA_128 | STAGED | IN_TURNS, 5864, tile=TURNS
-    ),
-    Product(
-        Variant("gemm_wgmma", 0, 1, "gelu_gradient", "bf16", "bf16", cluster=2),
-        "90a",
-        WGMMA_128 | STAGED | IN_TURNS | MULTICAST,
-        7512,
-        tile=TURNS,
-        compilers=NVCC,
-    ),
-    Product(
-        Variant("gemm_wgmma", 1, 1, "gelu_tanh_gradient", "bf16", "bf16"),
-        "90a",
-        WGMMA | STAGED | IN_TURNS,
-        6640,
-        tile=FLAT,
-    ),
-]
 
 ELSEWHERE = {f"gemm_{kind}.cu" for kind in ("simt", "mma", "wgmma", "sum")}
 NAMES = [name.removesuffix(".cu") for name in sources() if name not in {*ELSEWHERE, *sources("ladder")}]
@@ -131,162 +24,6 @@ def archs(name: str) -> list[str]:
 OTHERS = [(name, arch) for name in NAMES for arch in archs(name)]
 
 
-def each(*kernels: str) -> pytest.MarkDecorator:
-    """Give a test the products of these kernels, by each of their compilers."""
-    pairs = [(p, compiler) for p in PRODUCTS if p.variant.kernel in kernels for compiler in p.compilers]
-    return pytest.mark.parametrize(("product", "compiler"), pairs, ids=str)
-
-
-def check_resources(said: str) -> None:
-    """No warnings, nor remarks on wgmma; no stack, no spills."""
-    assert "warning" not in said, said
-    assert not nvrtc.wgmma_remarks(said), said
-    frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", said)
-    assert frames
-    assert set(frames) == {("0", "0", "0")}, said
-    assert all(int(shared) <= 48 * 1024 for shared in re.findall(r"(\d+) bytes smem", said))
-
-
-@each("gemm_simt", "gemm_mma", "gemm_wgmma")
-def test_products(product, compiler):
-    built = product.built_by(compiler)
-    check_resources(built.said)
-    missing = {name for name in product.wanted if not built.code.count(name)}
-    assert not missing, built.code.counts
-    assert not built.code.count("LDL", "STL"), "local memory"
-    assert len(built.code.instructions) <= GROWTH * product.instructions
-
-
-@each("gemm_simt", "gemm_mma", "gemm_wgmma")
-def test_no_lane_stores_32_bytes_in_two_turns(product, compiler):
-    """Each of the two would fill sectors of 32 bytes by half."""
-    stores = [text for text in product.built_by(compiler).code.instructions if re.search(r"\bSTG\S*\.128", text)]
-    places = [re.search(r"\[(R\d+)[^]+]*(?:\+(0x[0-9a-f]+))?\]", text).groups("0x0") for text in stores]
-    assert places
-    halves = [(register, hex(int(offset, 16) + 16)) for register, offset in places]
-    assert not [store for half, store in zip(halves, places[1:]) if half == store], stores
-
-
-@each("gemm_mma")
-def test_a_tile_is_copied_without_a_loop(product, compiler):
-    """A thread issues its 8 copies of a tile, A's and B's, one after the other; and little is left to compute."""
-    code = product.built_by(compiler).code
-    turn = code.turn("HMMA", "LDGSTS")
-    warp_m, warp_n = product.tile.get("WARP_M", 64), product.tile.get("WARP_N", 32)
-    wanted = {"LDGSTS": 8, "HMMA": 4 * (warp_m // 16) * (warp_n // 8)}
-    assert {name: sum(n for full, n in turn.items() if full.startswith(name)) for name in wanted} == wanted
-    assert sum(turn.values()) <= GROWTH * product.turn, turn
-    assert code.count("HMMA") == wanted["HMMA"]
-    assert code.count("LDGSTS") == 2 * (8 + 2), "in the main loop and before it; 2 in loops, for edges"
-
-
-@each("gemm_wgmma")
-def test_a_stage_is_four_products_and_its_boxes(product, compiler):
-    """Four for each 64 rows of a consumer; what goes through a buffer is written, and fetched, by the copy engine."""
-    code, variant, tile = product.built_by(compiler).code, product.variant, product.tile
-    slabs = tile["TILE_M"] // (64 if tile["PING_PONG"] else 128)
-    assert code.count("HGMMA") == 4 * slabs
-    assert not code.count("HMMA")
-    boxes = tile["TILE_M"] // 64 if variant.transpose_a else 1
-    boxes += 1 if variant.transpose_b else -(-tile["TILE_N"] // (64 * variant.cluster))
-    chunks = slabs * tile["TILE_N"] // (64 if variant.outputs == "bf16" else 32)
-    fetched = chunks if variant.epilogue.endswith("_gradient") else 0
-    assert code.count("UTMALDG") == boxes + fetched
-    assert code.count("UTMASTG") == (2 if variant.epilogue in ("gelu", "gelu_tanh") else 1) * chunks
-    assert code.count("STSM") == (0 if variant.outputs == "fp32" else 4 * code.count("UTMASTG"))
-
-
-def per_thread(step: Counter) -> int:
-    """Return the instructions that are neither products, waits, nor of the uniform unit."""
-    return sum(n for name, n in step.items() if not name.startswith(("U", "HGMMA", "WARPGROUP", "SYNCS", "NOP")))
-
-
-# What a warp executes for a tile behind its main loop, activation and bias included: 16 x 256 elements of it.
-EPILOGUES_EXECUTED = {("none", "bf16", 0): 570, ("none", "bf16", 1): 560, ("gelu_tanh_gradient", "bf16", 1): 1900}
-
-
-@each("gemm_wgmma")
-def test_an_epilogue_is_short(product, compiler):
-    """Instructions that a warp executes for one tile, and in a turn of the main loop (by the uniform unit)."""
-    code, variant = product.built_by(compiler).code, product.variant
-    step = code.turn("HGMMA", "HGMMA")
-    assert sum(step.values()) <= 80, step
-    assert per_thread(step) <= 20, "descriptors are computed by the uniform unit"
-    most = EPILOGUES_EXECUTED.get((variant.epilogue, variant.outputs, product.tile["PING_PONG"]))
-    if most:
-        tile = code.turn("HGMMA", ("STSM", "UTMASTG", "LDSM"), around=1)
-        assert sum(tile.values()) - sum(step.values()) <= GROWTH * most, tile
-
-
-@each("gemm_wgmma")
-def test_only_clusters_that_meet_have_fences(product, compiler):
-    """None in the main loop, where each would wait for the stores of the tile before."""
-    code = product.built_by(compiler).code
-    meetings = 2 if product.variant.cluster > 1 else 0
-    assert [code.counts[name] for name in ("UCGABAR_WAIT", *FENCES)] == [meetings] * 3
-
-
-@each("gemm_wgmma")
-def test_registers_are_shared_out(product, compiler):
-    built = product.built_by(compiler)
-    assert built.registers == 168, "of 384 threads, as setmaxnreg finds them"
-    check_registers_are_shared_out(built.code, 40, 232)
-
-
-EARLY = {  # sums that are used while products are under way
-    "C7517": ("  wgmma_wait(sums);\n", ""),  # the compiler puts a wait in
-    "C7514": ("    last = at.stage;", "    last = at.stage + (sums[0][0][0] == 7);"),  # it serializes all products
-}
-
-
-@by_both
-@pytest.mark.parametrize("remark", EARLY)
-def test_remarks_on_wgmma_are_noticed(compiler, remark):
-    macros = {"TILE_N": 128, "STAGES": 4}
-    said = build("gemm_wgmma.cu", "90a", macros, compiler, lambda text: text.replace(*EARLY[remark])).said
-    with pytest.raises(AssertionError, match=remark):
-        check_resources(said)
-
-
-@by_both
-def test_every_width_of_wgmma(compiler):
-    """In bf16, in tf32 and with A from registers."""
-    text = (cpu.PROBES / "probe_widths.cu").read_text()
-    built = build("gemm_wgmma.cu", "90a", {}, compiler, lambda _: text)
-    check_resources(built.said)
-    for columns in range(8, 257, 8):
-        kinds = {f"HGMMA.64x{columns}x16.F32.BF16": 2, f"HGMMA.64x{columns}x8.F32.TF32": 1}
-        assert {kind: built.kernels[f"width_{columns}"].count(kind) for kind in kinds} == kinds
-
-
-@pytest.mark.parametrize("arch", ["75", "90a"])
-def test_sum_of_parts(arch):
-    macros = {"EPILOGUE": EPILOGUES.index("gelu_gradient"), "OUTPUT_BF16": int(arch != "75")}
-    check_resources(build("gemm_sum.cu", arch, macros).said)
-
-
-@each("gemm_wgmma")
-def test_sums_of_parts_are_kept_as_they_are(product, compiler):
-    """A store of 16 bytes for each group of 8 columns of a warp's 16 rows, and nothing between them (gemm_model.py)."""
-    code, tile = product.built_by(compiler).code, product.tile
-    groups = tile["TILE_M"] // (64 if tile["PING_PONG"] else 128) * tile["TILE_N"] // 8
-    stores = [i for i, text in enumerate(code.instructions) if re.search(r"\bSTG\S*\.128", text)]
-    most = max(sum(first <= at < first + groups * KEEP_INSTRUCTIONS // 32 for at in stores) for first in stores)
-    assert most == groups
-
-
-@by_both
-@pytest.mark.parametrize("outputs", [0, 1])
-def test_sum_of_stream_k(compiler, outputs):
-    """8 loads of 16 bytes under way in each lane, and 48 registers, so that a multiprocessor holds five blocks."""
-    built = build("gemm_sum_stream.cu", "90a", {"OUTPUT_BF16": outputs}, compiler)
-    check_resources(built.said)
-    turn = built.code.turn("LDG", "LDG")
-    assert turn["LDG.E.128"] == 8
-    assert sum(turn.values()) <= 8 + 32 + 9, turn
-    assert [*map(int, re.findall(r"Used (\d+) registers", built.said))] <= [48]
-
-
 @pytest.mark.parametrize(("name", "arch"), OTHERS)
 def test_others(name, arch):
     """fp32 on the oldest GPU that it is for, and bf16 on the newest."""
@@ -294,61 +31,19 @@ def test_others(name, arch):
     check_resources(build(f"{name}.cu", arch, {"ELEMENT_BF16": int(arch == "90a")} if has_elements else {}).said)
 
 
-@pytest.mark.parametrize("arch", ["75", "90a"])
+@pytest.mark.parametrize(("arch", "threads"), [("75", 1024), ("90a", 2048)])
 @pytest.mark.parametrize("warps", [1, 8])
-def test_softmax_fills_a_multiprocessor(warps, arch):
-    """All its threads at once, which have 32 registers each then; scores are moved 16 bytes at a time."""
+def test_softmax_fills_a_multiprocessor(warps, arch, threads):
+    """As many threads as it can hold share its 65,536 registers; scores are moved 16 bytes at a time."""
     built = build("softmax.cu", arch, {"ROW_WARPS": warps})
     check_resources(built.said)
-    assert built.registers <= 32
+    assert built.registers <= 65536 // threads
     assert {"LDG.E.128", "STG.E.128"} <= {name.removesuffix(".SYS") for name in built.code.opcodes}
 
 
 @pytest.mark.parametrize("arch", ["75", "90a"])
 def test_masks_of_attention_stay_in_registers(arch):
     check_resources(build("softmax.cu", arch, {"DROPS": 1, "ELEMENT_BF16": int(arch == "90a")}).said)
-
-
-@pytest.mark.parametrize("name", ladder.RUNGS)
-def test_rungs(name):
-    check_resources(build(f"{name}.cu", ladder.ARCH.get(name, "75"), {}).said)
-
-
-# One turn of the main loop: what multiplies, and what brings the tiles.
-TURNS = {
-    "gemm_05_2d_tile": ("FFMA", "LDG", {"FFMA": 8 * 8 * 8, "LDG": 8, "STS": 8}),
-    "gemm_08_tensor_cores": ("HMMA", "LDG.E.128", {"HMMA": 32, "LDG.E.128": 4, "STS.128": 4}),
-}
-
-
-@by_both
-@pytest.mark.parametrize("name", TURNS)
-def test_rungs_bring_tiles_without_a_loop(name, compiler):
-    core, fetch, wanted = TURNS[name]
-    built = build(f"{name}.cu", ladder.ARCH.get(name, "80"), {}, compiler)
-    turn = built.code.turn(core, fetch)
-    assert {name: sum(n for full, n in turn.items() if full.startswith(name)) for name in wanted} == wanted
-    assert built.registers <= 128, "two blocks of 256 threads share 64 K registers"
-
-
-@pytest.mark.parametrize("name", [name for name, rung in ladder.RUNGS.items() if rung.number in CODE])
-def test_predictions_know_the_code_of_rungs(name):
-    rung = ladder.RUNGS[name]
-    built, core = build(f"{name}.cu", "90a", {}), "FFMA" if rung.inputs == "fp32" else "HMMA"
-    turn = built.code.turn(core, "LDG.E.128" if rung.number > 5 else "LDG")
-    assert built.registers == pytest.approx(CODE[rung.number].registers, rel=0.1)
-    assert sum(turn.values()) == pytest.approx(CODE[rung.number].instructions, rel=0.1)
-
-
-@by_both
-@pytest.mark.parametrize("name", [name for name, rung in ladder.RUNGS.items() if rung.barriers])
-def test_rungs_have_no_fences(name, compiler):
-    code = build(f"{name}.cu", "90a", {}, compiler).code
-    assert code.count("HGMMA") == (8 if name == "gemm_18_ping_pong" else 4), "of 64 rows each"
-    of_cluster_barriers = 2 if ladder.RUNGS[name].cluster > 1 else 0
-    assert [code.counts[fence] for fence in FENCES] == [of_cluster_barriers] * 2
-    if ladder.RUNGS[name].number >= 13:
-        check_registers_are_shared_out(code, 40, 232)
 
 
 def test_launch_bounds_say_the_registers_at_entry():

@@ -9,9 +9,9 @@ import re
 import pytest
 
 from tests.kernels import memory_bound, tools
+from tests.kernels.compiled import check_resources
 from tests.kernels.machine_code import build
 from tests.kernels.products.cases import Variant
-from tests.kernels.test_compile import check_resources
 
 pytestmark = [
     pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU"),

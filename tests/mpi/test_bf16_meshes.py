@@ -20,6 +20,7 @@ from mpitrain.parallel.moves import Copy, Halo, ReduceScatter, Sum
 from mpitrain.parallel.moves.exchange import MOST_WHOLE
 from mpitrain.training.devices import use_device
 from tests.bf16_predicted import sum_bytes
+from tests.fake_nccl import give_nccl
 from tests.gpu.device import ShimDevice
 from tests.gpu.opened import Opened
 from tests.images import write_images
@@ -115,6 +116,7 @@ GPT, LLAMA = "gpt:depth=1,width=32,heads=4", "llama:depth=1,width=48,heads=6,kv_
 MLP, CONVNET = "mlp:widths=24+20+16,activation=gelu", "convnet:channels=4+8,width=64"
 RUNS = {  # axis, model, options
     "layers": ("pipe", MLP, {}),
+    "layers, by NCCL": ("pipe", MLP, {"channel": "nccl"}),
     "layers of tokens": ("pipe", GPT, {}),
     "features": ("tensor", MLP, {}),
     "channels": ("tensor", CONVNET, {}),
@@ -171,6 +173,8 @@ def test_runs_are_near_those_of_one_rank(world, alone, gpu, monkeypatch, directo
     axis, model, options = RUNS[name]
     if name == "vocabulary":
         monkeypatch.setattr(head_loss, "LARGE", 128)
+    if "NCCL" in name:
+        give_nccl(monkeypatch, world)
     how = model, sources["text" if "heads" in model else "images"]
     (_, first, _, _), (_, exact, _, outputs), (expected, rounded, wanted, _) = of_one_rank(
         alone, *how, directory / f"one{world.rank}.safetensors"

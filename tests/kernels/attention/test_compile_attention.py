@@ -7,8 +7,8 @@ import pytest
 
 from mpitrain.kernels.attention import DECODE_HEADS, DKDV, DQ, FORWARD, HEADS, decoding
 from tests.kernels import tools
+from tests.kernels.compiled import GROWTH, check_resources
 from tests.kernels.machine_code import build
-from tests.kernels.test_compile import GROWTH, check_resources
 
 pytestmark = [
     pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU"),

@@ -9,8 +9,8 @@ import pytest
 
 from mpitrain.kernels.attention_wgmma import HEADS
 from tests.kernels import tools
+from tests.kernels.compiled import BOTH, FENCES, GROWTH, check_resources
 from tests.kernels.machine_code import MachineCode, build, check_registers_are_shared_out
-from tests.kernels.test_compile import BOTH, FENCES, GROWTH, check_resources
 
 pytestmark = pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU")
 

@@ -6,9 +6,9 @@ import pytest
 
 from mpitrain.kernels.convolution_lines import built_for, common_kernels, depth_of, tile_of
 from tests.kernels import tools
+from tests.kernels.compiled import FENCES, GROWTH, check_resources
 from tests.kernels.convolutions.test_conv2d_lines import lines
 from tests.kernels.machine_code import build, count_of
-from tests.kernels.test_compile import FENCES, GROWTH, check_resources
 
 pytestmark = pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU")
 

@@ -8,10 +8,10 @@ import pytest
 from mpitrain.kernels.convolution_wgmma import built_for
 from mpitrain.kernels.convolution_wgmma_model import MOMENT_INSTRUCTIONS
 from tests.kernels import tools
+from tests.kernels.compiled import FENCES, GROWTH, check_resources, per_thread
 from tests.kernels.convolutions.cases import of
 from tests.kernels.convolutions.hopper import wide
 from tests.kernels.machine_code import Built, build, check_registers_are_shared_out
-from tests.kernels.test_compile import FENCES, GROWTH, check_resources, per_thread
 
 pytestmark = pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU")
 

@@ -1,4 +1,4 @@
-// wgmma of every width, a kernel each, for test_compile.py: its instructions must be there, and its sums in registers.
+// wgmma of every width, a kernel each, for test_compile_gemm.py: its instructions must be there, and its sums in registers.
 // Arch: sm_90a
 #include "common/ptx/wgmma.cuh"
 
