@@ -143,7 +143,7 @@ def test_training_by_wgmma(monkeypatch):
     "window", [Window((3, 3), padding=(1, 1)), Window((3, 3), (2, 2), (1, 1)), Window((1, 1))], ids=str
 )
 def test_epilogues_against_numpy(window, monkeypatch):
-    """What follows a convolution, and what comes before it, with 64-row sums of a bias's gradient."""
+    """Sums and ReLUs after a convolution, and a ReLU before it, with sums of 64 rows for the gradient of a bias."""
     monkeypatch.setattr(convolution_plan, "choose_convolution", lambda *given: (wgmma_first(*given)[0], 1))
     convolution_plan.plan_convolution.cache_clear()
     device, rng, size = ShimDevice("sm_90a", num_processors=3), np.random.default_rng(3), (9, 8)
