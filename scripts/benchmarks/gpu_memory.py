@@ -22,7 +22,9 @@ from mpitrain.layers import (
     GELU,
     AvgPool2d,
     BatchNorm2d,
+    Conv2d,
     Dropout,
+    GlobalAvgPool,
     LayerNorm,
     Linear,
     MaxPool2d,
@@ -56,6 +58,7 @@ class Case:
 def cases(small: bool) -> list[Case]:
     """Return all layers; a few elements each in a dry run."""
     tokens, image = ((6, 24), (2, 6, 6, 8)) if small else ((16384, 768), (64, 56, 56, 64))
+    long = (2, 8200) if small else (1024, 16384)
     features, channels = tokens[-1], image[-1]
     return [
         Case("ReLU", ReLU, tokens, 5),
@@ -66,7 +69,11 @@ def cases(small: bool) -> list[Case]:
         Case("dropout", lambda: Dropout(0.1), tokens, 4),  # the mask is drawn again
         Case("batch norm, ReLU", lambda: Sequential(BatchNorm2d(channels), ReLU()), image, 8),  # two passes each way
         Case("max pool 3x3/2", lambda: MaxPool2d(3, 2, 1), image, 2.5),
+        Case("max pool 3x3/1", lambda: MaxPool2d(3, 1, 1), image, 4),
         Case("mean pool 2x2", lambda: AvgPool2d(2), image, 2.5),
+        Case("global mean", GlobalAvgPool, image, 2),
+        Case("depthwise conv 3x3", lambda: Conv2d(channels, channels, 3, padding=1, groups=channels), image, 6),
+        Case("layer norm of long rows", lambda: LayerNorm(long[-1]), long, 5),
     ]
 
 
