@@ -24,7 +24,7 @@ from mpitrain.training.setup import OwnParts, open_setup
 from tests.gpu.device import ShimDevice
 from tests.images import write_images
 from tests.kernels import cpu
-from tests.mpi.test_device_training import run
+from tests.mpi.device_training.runs import run
 from tests.mpi.test_trainer_resume import Preempt
 
 pytestmark = pytest.mark.mpi

@@ -24,7 +24,7 @@ from tests.gpu.device import ShimDevice
 from tests.images import write_images
 from tests.kernels import cpu
 from tests.mpi import test_device_checkpoint as resumed
-from tests.mpi import test_device_training as training
+from tests.mpi.device_training import runs as training
 
 pytestmark = [pytest.mark.mpi, cpu.needs_gxx]
 
