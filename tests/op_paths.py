@@ -1,4 +1,4 @@
-"""Comparison of one path of an op with its NumPy function in float64, by its case in ``op_cases.py``."""
+"""Comparison of one path of an op with its NumPy function in float64, by its case in ``op_cases``."""
 
 import numpy as np
 

@@ -9,6 +9,8 @@ of dx count, each as deep as its own K; and no launch is faster than the memory:
 
 A block fetches its tiles from L2, each pixel once for each tap, which bounds the time of narrow tiles. L2 is taken for
 twice as fast as the memory.
+
+Convolutions line by line (convolution_lines.py) have a model of their own: lines of a consumer, each by its products.
 """
 
 from dataclasses import dataclass

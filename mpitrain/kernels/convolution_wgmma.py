@@ -109,7 +109,8 @@ class Part:
         """Return the launch of as many clusters as there is work for, or as fit."""
         tiles = sum(ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) for shape in self.shapes)
         clusters = min(tiles * splits, max(1, num_processors // tile.cluster))
-        return Launch((clusters * tile.cluster, 1, 1), (tile.threads, 1, 1), tile.shared_bytes, tile.cluster)
+        shared_bytes = tile.shared_bytes - tile.column_bytes * (self.conv.kind == "dw")  # dw has no sums of columns
+        return Launch((clusters * tile.cluster, 1, 1), (tile.threads, 1, 1), shared_bytes, tile.cluster)
 
 
 @lru_cache(maxsize=4096)

@@ -48,14 +48,15 @@ def test_tiles(tile):
 TILES_BY_TAPS = [tile for tile in convolution_plan.TILES if tile not in convolution_lines.TILES]
 
 
+@pytest.mark.parametrize("kind", ["forward", "dw"])
 @pytest.mark.parametrize("tile", TILES_BY_TAPS, ids=lambda tile: tile.name)
-def test_tiles_of_convolutions(tile):
+def test_tiles_of_convolutions(tile, kind):
     inputs = "fp32" if tile.kernel == "conv2d_simt" else "bf16"
-    conv = Convolution("dw", 1, (3, 3), 8, 8, (3, 3), inputs=inputs)
+    conv = Convolution(kind, 1, (3, 3), 64, 64, (3, 3), inputs=inputs)
     made = convolution_plan.make_plan(conv, tile, 1)
     shared = "SHARED_BYTES" if tile.stages else "0"
     rows = "TILE_M * CLUSTER" if tile.is_persistent else "TILE_M"
-    expressions = ["THREADS", rows, "TILE_N", "TILE_K", "WARP_M", shared]
+    expressions = ["THREADS", rows, "TILE_N", "TILE_K", "GROUP_M" if tile.is_persistent else "WARP_M", shared]
     threads, m, n, k, slab, shared_bytes = constants(made.kernel.file, dict(made.kernel.macros), expressions)
     _, launch = made.launches[0]
     assert launch.block == (threads, 1, 1)

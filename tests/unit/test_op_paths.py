@@ -13,7 +13,7 @@ CPU_OPS = sorted(name for name, op in OPS.items() if "cpu" in op.paths)
 
 def test_every_path_has_a_case():
     missing = {f"{name} ({', '.join(op.paths)})" for name, op in OPS.items() if op.paths and name not in CASES}
-    assert not missing, "write a case in tests/op_cases.py"
+    assert not missing, "write a case in tests/op_cases"
     assert set(CASES) <= set(OPS)
 
 

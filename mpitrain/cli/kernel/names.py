@@ -59,7 +59,7 @@ def show_ops() -> int:
 
 
 def oracle_test(path: str) -> str:
-    """Return the test that compares all ops of a path with their NumPy functions (``tests/op_cases.py``)."""
+    """Return the test that compares all ops of a path with their NumPy functions (``tests/op_cases``)."""
     return f"tests/{'unit' if path == 'cpu' else 'gpu/ops'}/test_op_paths.py::test_{path}_path"
 
 

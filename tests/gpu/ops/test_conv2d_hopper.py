@@ -8,7 +8,9 @@ from mpitrain.device import CPU
 from mpitrain.kernels import convolution_plan
 from mpitrain.kernels.convolution_plan import TILES, choose_convolution, splits_of, takes
 from mpitrain.kernels.planner import read_table
+from mpitrain.ops import OPS
 from mpitrain.ops.conv2d import conv2d, conv2d_add_relu, conv2d_dw, conv2d_dx, plan_conv2d
+from mpitrain.ops.gradient import Gradient
 from mpitrain.ops.window import Window
 from tests.gpu.device import ShimDevice
 from tests.gpu.training.job import Job
@@ -135,3 +137,39 @@ def test_training_by_wgmma(monkeypatch):
     np.testing.assert_allclose(losses, [exact.step() for _ in range(2)], rtol=0.05)
     assert found["launches"]["conv2d_dw_wgmma"] == 2 * 5, "all but the first layer, which has 3 channels"
     assert found["launches"]["conv2d_wgmma"] == 2 * (5 + 5), "forward and dx"
+
+
+@pytest.mark.parametrize(
+    "window", [Window((3, 3), padding=(1, 1)), Window((3, 3), (2, 2), (1, 1)), Window((1, 1))], ids=str
+)
+def test_epilogues_against_numpy(window, monkeypatch):
+    """Sums and ReLUs after a convolution, and a ReLU before it, with sums of 64 rows for the gradient of a bias."""
+    monkeypatch.setattr(convolution_plan, "choose_convolution", lambda *given: (wgmma_first(*given)[0], 1))
+    convolution_plan.plan_convolution.cache_clear()
+    device, rng, size = ShimDevice("sm_90a", num_processors=3), np.random.default_rng(3), (9, 8)
+    device.precision = "bf16"
+    plan = plan_conv2d(window, size, 1, 64, 72)
+    x_shape, y_shape = (3, *size, 64), (3, *window.output(size), 72)
+    shapes = x_shape, (*window.kernel, 64, 72), y_shape, y_shape, x_shape
+    x, w, dy, residual, added = (
+        rng.standard_normal(shape).astype(ml_dtypes.bfloat16).astype(np.float32) for shape in shapes
+    )
+    b, db = rng.standard_normal(72).astype(np.float32), np.zeros(64, np.float32)
+    calls = {
+        "conv2d_add_relu": ((x, w, b, residual), y_shape, (True,)),
+        "conv2d_dx_add": ((dy, w, added), x_shape, ()),
+        "conv2d_dx_relu": ((dy, w, x), x_shape, ()),
+    }
+    for name, (given, shape, more) in calls.items():
+        kept = [a if a is w or a is b else a.astype(ml_dtypes.bfloat16) for a in given]
+        images = list(map(device.from_host, kept))
+        out, found = np.zeros(shape, np.float32), device.empty(shape, ml_dtypes.bfloat16)
+        mine, theirs = device.from_host(db), db.copy()
+        sums = [(Gradient(each, True),) if name == "conv2d_dx_relu" else () for each in (mine, theirs)]
+        OPS[name](*images, found, *sums[0], plan, *more)
+        OPS[name].numpy(*given, out, *sums[1], plan, *more)
+        got, scale = device.to_host(found).astype(np.float32), np.abs(out).max()
+        np.testing.assert_allclose(got, out, rtol=2**-8, atol=2**-9 * scale, err_msg=name)
+        np.testing.assert_allclose(device.to_host(mine), theirs, rtol=1e-3, atol=2**-7 * scale, err_msg=name)
+    assert window.kernel == (1, 1) or device.launches["conv2d_wgmma"], device.launches
+    convolution_plan.plan_convolution.cache_clear()
