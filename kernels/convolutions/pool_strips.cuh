@@ -19,7 +19,7 @@ __device__ __forceinline__ void pool(const Element* x, const typename State::To&
     const auto at = window.by_pieces(i);
     const int channel = at.remainder * PIECE, left = at.quotient * STRIDE - window.padding[1];
     for_each_layer(window.images, [&](int image) {
-      const Element* pixels = x + image * window.elements_in() + channel;
+      const Element* pixels = x + image * window.elements_in() + (long long)left * channels + channel;
       const long long first = image * window.elements_out() + (long long)at.quotient * channels + channel;
       for_each_down(strips, [&](int strip) {
         const int top = strip * STRIP * STRIDE - window.padding[0];
@@ -32,7 +32,7 @@ __device__ __forceinline__ void pool(const Element* x, const typename State::To&
 #pragma unroll
           for (int kw = 0; kw < KERNEL; kw++) {
             const bool inside = is_line && unsigned(left + kw) < unsigned(window.width);
-            x[kw] = values_if(inside, line + (left + kw) * channels, State::outside());
+            x[kw] = values_if(inside, line + kw * channels, State::outside());
           }
           const State found = State::line(h * KERNEL, x);
 #pragma unroll
