@@ -29,9 +29,12 @@ def test_strips(built_for, instructions, arch):
 
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("bf16", [0, 1])
-@pytest.mark.parametrize(("size", "registers"), [(0, 168), (3, 128), (5, 255)])
+@pytest.mark.parametrize(("size", "registers"), [(0, 176), (3, 128), (5, 255)])
 def test_gradients(arch, bf16, size, registers):
-    """Resources; tests/kernels/memory_bound_cases.py has the instructions of a turn of the main loop."""
+    """A multiprocessor has two blocks of 3 x 3, and one of any other size.
+
+    tests/kernels/memory_bound_cases.py has the instructions of a turn of the main loop.
+    """
     built = build("conv2d_depthwise_gradients.cu", arch, {"ELEMENT_BF16": bf16, "KERNEL": size})
     check_resources(built.said)
     assert built.registers <= registers
