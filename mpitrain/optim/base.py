@@ -142,7 +142,7 @@ class Optimizer(ABC):
         """True if the class that has this rule has its ``step_numbers``, too."""
         return self._has_with_rule("step_numbers")
 
-    @property
+    @cached_property
     def keeps_copy(self) -> bool:
         """True if the class that has this rule says that it writes the copy of the weights."""
         return self.writes_copy and self._has_with_rule("writes_copy")
