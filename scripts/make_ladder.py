@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mpitrain.kernels.ladder import RUNGS
-from mpitrain.kernels.ladder_model import of_peak, predict
+from mpitrain.kernels.predicted.ladder import of_peak, predict
 from mpitrain.svg import document, text
 
 DOCS = Path(__file__).parent.parent / "docs"

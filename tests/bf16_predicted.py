@@ -7,7 +7,7 @@ Elements sent by a rank are those of the cost formulas of the moves; a test comp
 
 from typing import NamedTuple
 
-from mpitrain.kernels.gpu_rates import H100
+from mpitrain.kernels.predicted.rates import H100
 from mpitrain.parallel.moves.exchange import MOST_WHOLE
 
 TOKENS, WIDTH, LAYERS, WEIGHTS, KV_HEADS = 16 * 1024, 768, 12, 124_475_904, 12

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from mpitrain.kernels.gpu_rates import A100, H100
+from mpitrain.kernels.predicted.rates import A100, H100
 from tests.kernels.machine_code import MachineCode, build, count_of
 from tests.kernels.memory_bound_cases import CASES, Case
 

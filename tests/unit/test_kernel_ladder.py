@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 
 from mpitrain.cli.main import main
-from mpitrain.kernels.gpu_rates import H100
 from mpitrain.kernels.ladder import RUNGS
-from mpitrain.kernels.ladder_model import METRICS, predict
+from mpitrain.kernels.predicted.ladder import METRICS, predict
+from mpitrain.kernels.predicted.rates import H100
 from scripts.make_ladder import IMAGES, PAGE, PICTURES, page, ring
 
 BY_NUMBER = {rung.number: rung for rung in RUNGS}

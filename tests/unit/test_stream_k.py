@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from mpitrain.kernels.gemm import TILES, Shape
-from mpitrain.kernels.gemm_model import gradients, predict, shapes
 from mpitrain.kernels.gemm_plan import STREAM, make_plan, split_choices, ways_to_cut
-from mpitrain.kernels.gemm_traffic import Sizes, bytes_from_memory, plain_stream_k
-from mpitrain.kernels.gpu_rates import H100
 from mpitrain.kernels.planner import choose, read_table
+from mpitrain.kernels.predicted.gemm import gradients, predict, shapes
+from mpitrain.kernels.predicted.gemm_traffic import Sizes, bytes_from_memory, plain_stream_k
+from mpitrain.kernels.predicted.rates import H100
 from mpitrain.kernels.stream_k import KEEP_STEPS, split_k, stream_k, whole_tiles
 
 AREA = 256, 256

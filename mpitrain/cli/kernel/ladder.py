@@ -36,9 +36,9 @@ def show(options: LadderOptions) -> int:
         If the shape is none.
     """
     from ...errors import UserError
-    from ...kernels.gpu_rates import H100
     from ...kernels.ladder import RUNGS
-    from ...kernels.ladder_model import METRICS, of_peak, predict
+    from ...kernels.predicted.ladder import METRICS, of_peak, predict
+    from ...kernels.predicted.rates import H100
     from ...training.display.text_table import Column, print_table
     from ..terminal import make_console
 

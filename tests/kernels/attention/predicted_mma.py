@@ -8,8 +8,8 @@ memory of four schedulers. The largest of the four is the time of a turn if all 
 import sys
 
 from mpitrain.kernels.attention import DKDV, DQ, FORWARD, Family
-from mpitrain.kernels.gpu_rates import H100
 from mpitrain.kernels.plan import ceil_div
+from mpitrain.kernels.predicted.rates import H100
 from tests.kernels.machine_code import build
 
 SCHEDULERS = H100.processors * int(H100.issue)

@@ -9,7 +9,7 @@ covered, clocks that fall.
 from typing import NamedTuple
 
 from mpitrain.kernels import attention_wgmma as tiles
-from mpitrain.kernels.gpu_rates import H100
+from mpitrain.kernels.predicted.rates import H100
 from tests.kernels.machine_code import build
 
 FMA, EXPONENTIALS, SHARED, SLOTS = 2048, 16, 128, 4  # a clock: multiply-adds in bf16, MUFU.EX2, bytes, instructions

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from mpitrain.kernels import convolution_model
 from mpitrain.kernels.convolution import KINDS
+from mpitrain.kernels.predicted import convolution
 from tests.kernels import tools
 from tests.kernels.compiled import BOTH, FENCES, GROWTH, check_resources
 from tests.kernels.machine_code import build
@@ -82,7 +82,7 @@ def test_elements_are_all_on_their_way_before_one_is_stored(kind):
     """64 of them, in bf16: else a tile would take a latency of the memory for each 16 bytes."""
     macros = {"CONVOLUTION": KINDS.index(kind), "INPUT_BF16": 1, "ELEMENTWISE": 1}
     code = build("conv2d_mma.cu", "90a", macros | NARROW).code
-    assert sum(code.turn("HMMA", "LD").values()) <= GROWTH * convolution_model.ELEMENTWISE_TURNS[kind]
+    assert sum(code.turn("HMMA", "LD").values()) <= GROWTH * convolution.ELEMENTWISE_TURNS[kind]
     moves = "".join(
         "s" if opcode.startswith("STS") else "l" for opcode in code.opcodes if "U16" in opcode or "STS" in opcode
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mpitrain.kernels.convolution_wgmma import built_for
-from mpitrain.kernels.convolution_wgmma_model import MOMENT_INSTRUCTIONS
+from mpitrain.kernels.predicted.convolution_wgmma import MOMENT_INSTRUCTIONS
 from tests.kernels import tools
 from tests.kernels.compiled import FENCES, GROWTH, check_resources, per_thread
 from tests.kernels.convolutions.cases import of

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mpitrain.kernels.gemm_model import KEEP_INSTRUCTIONS
+from mpitrain.kernels.predicted.gemm import KEEP_INSTRUCTIONS
 from tests.kernels import cpu, tools
 from tests.kernels.compiled import BOTH, FENCES, GROWTH, by_both, check_resources, per_thread
 from tests.kernels.machine_code import Built, build, check_registers_are_shared_out
@@ -231,7 +231,7 @@ def test_sum_of_parts(arch):
 
 @each("gemm_wgmma")
 def test_sums_of_parts_are_kept_as_they_are(product, compiler):
-    """A store of 16 bytes for each group of 8 columns of a warp's 16 rows, and nothing between them (gemm_model.py)."""
+    """A store of 16 bytes for 8 columns of a warp's 16 rows, and nothing between them (predicted/gemm.py)."""
     code, tile = product.built_by(compiler).code, product.tile
     groups = tile["TILE_M"] // (64 if tile["PING_PONG"] else 128) * tile["TILE_N"] // 8
     stores = [i for i, text in enumerate(code.instructions) if re.search(r"\bSTG\S*\.128", text)]

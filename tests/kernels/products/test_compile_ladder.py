@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpitrain.kernels.ladder_model import CODE
+from mpitrain.kernels.predicted.ladder import CODE
 from tests.kernels import tools
 from tests.kernels.compiled import FENCES, by_both, check_resources
 from tests.kernels.machine_code import build, check_registers_are_shared_out

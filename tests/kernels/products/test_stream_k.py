@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mpitrain.kernels.gemm_plan import STREAM_SUMS
-from mpitrain.kernels.gemm_traffic import tile_origin
+from mpitrain.kernels.predicted.gemm_traffic import tile_origin
 from mpitrain.kernels.stream_k import FIELDS, RECORD, STEP
 from tests.kernels import cpu
 from tests.kernels.products import gemm

@@ -1,6 +1,6 @@
 """Predicted times of convolutions on an H100, from instruction counts and bytes: no measurement.
 
-    python -m mpitrain.kernels.convolution_model        the table of docs/benchmarks/gpu-predicted.md
+    python -m mpitrain.kernels.predicted.convolution        the table of docs/benchmarks/gpu-predicted.md
 
 A block's time for one tile of k is the largest of its tensor cores', its schedulers' and that of its fetches from L2.
 Blocks that run at once fill the multiprocessors in waves; no launch is faster than x, w and y through the memory.
@@ -9,14 +9,14 @@ Blocks that run at once fill the multiprocessors in waves; no launch is faster t
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .bench.cases import RESNET50
-from .bench.cases import Convolution as Layer
-from .convolution import KINDS, Classes, Convolution
-from .convolution_plan import choose_convolution, moved_bytes
-from .gemm import Tile
-from .gpu_rates import H100
-from .plan import ceil_div
-from .planner import read_table
+from ..bench.cases import RESNET50
+from ..bench.cases import Convolution as Layer
+from ..convolution import KINDS, Classes, Convolution
+from ..convolution_plan import choose_convolution, moved_bytes
+from ..gemm import Tile
+from ..plan import ceil_div
+from ..planner import read_table
+from .rates import H100
 
 PRODUCT_SHARE = 0.75  # of the peak of 2048, that gemm_wgmma is expected to reach in a 1 x 1 convolution
 TILE_K = 64

@@ -1,6 +1,6 @@
 """Predicted times of convolutions line by line, from bytes and instruction counts: no measurement.
 
-    python -m mpitrain.kernels.convolution_lines_model      the table of docs/benchmarks/gpu-predicted.md
+    python -m mpitrain.kernels.predicted.convolution_lines      the table of docs/benchmarks/gpu-predicted.md
 
 Both consumers of a block work on lines of their own, so a multiprocessor takes for two lines the longest of what its
 tensor cores, its shared memory, its schedulers and its fetches from L2 take. Before the first line come the filters.
@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from .bench.cases import RESNET50
-from .bench.cases import Convolution as Layer
-from .convolution import Convolution
-from .convolution_lines import CONSUMERS, PLACES, STEP, TAPS, Work, depth_of, lines_read, parts_of, tile_of
-from .convolution_model import LAUNCH_S, of_layer
-from .convolution_plan import moved_bytes
-from .gpu_rates import H100
+from ..bench.cases import RESNET50
+from ..bench.cases import Convolution as Layer
+from ..convolution import Convolution
+from ..convolution_lines import CONSUMERS, PLACES, STEP, TAPS, Work, depth_of, lines_read, parts_of, tile_of
+from ..convolution_plan import moved_bytes
+from .convolution import LAUNCH_S, of_layer
+from .rates import H100
 
 INSTRUCTIONS = {64: 316, 128: 512}  # of a consumer's thread for a line, by channels: test_compile_conv2d_lines.py
 WITH_MOMENTS = {64: 587, 128: 723}

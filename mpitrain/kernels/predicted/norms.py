@@ -1,6 +1,6 @@
 """Predicted traffic and time of batch normalizations and the ends of residual blocks in a step: no measurement.
 
-    python -m mpitrain.kernels.norm_model        the tables of docs/benchmarks/gpu-predicted.md
+    python -m mpitrain.kernels.predicted.norms        the tables of docs/benchmarks/gpu-predicted.md
 
 A pass over activations in bf16 is a read or a write of all of them. "Before" is a step in which the sums of residual
 blocks and their ReLUs are passes of their own, and convolutions by wgmma leave no moments.
@@ -9,14 +9,14 @@ blocks and their ReLUs are passes of their own, and convolutions by wgmma leave 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .bench.cases import RESNET50
-from .convolution_lines import covers
-from .convolution_model import LAUNCH_S, of_layer
-from .convolution_model import predict as predict_before
-from .convolution_wgmma import parts_of
-from .convolution_wgmma_model import MOMENT_BYTES
-from .convolution_wgmma_model import predict as predict_wgmma
-from .gpu_rates import H100
+from ..bench.cases import RESNET50
+from ..convolution_lines import covers
+from ..convolution_wgmma import parts_of
+from .convolution import LAUNCH_S, of_layer
+from .convolution import predict as predict_before
+from .convolution_wgmma import MOMENT_BYTES
+from .convolution_wgmma import predict as predict_wgmma
+from .rates import H100
 
 ELEMENT = 2  # bytes
 MOST_SLABS = 256  # whose moments need no merging (ops/cuda/batchnorm.py)

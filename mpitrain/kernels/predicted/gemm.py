@@ -1,4 +1,4 @@
-"""Predicted times of products on an H100: python -m mpitrain.kernels.gemm_model
+"""Predicted times of products on an H100: python -m mpitrain.kernels.predicted.gemm
 
 Nothing here was measured. A tile of gemm_wgmma takes, for each step of k, the longest of what the tensor cores (2048
 FMA of bf16 a clock), the L2 cache and the schedulers need, and then its epilogue: instructions that were counted in
@@ -14,12 +14,12 @@ holds what was used last (gemm_traffic.py): blocks that read another k at the sa
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .gemm import TILES, Shape, Tile
-from .gemm_plan import STREAM, make_plan, split_choices
+from ..gemm import TILES, Shape, Tile
+from ..gemm_plan import STREAM, make_plan, split_choices
+from ..planner import choose, read_table
+from ..stream_k import Piece, StreamK
 from .gemm_traffic import Sizes, bytes_from_memory
-from .gpu_rates import H100
-from .planner import choose, read_table
-from .stream_k import Piece, StreamK
+from .rates import H100
 
 FMA = H100.multiply_adds["wgmma"]
 LAUNCH_S = 2e-6

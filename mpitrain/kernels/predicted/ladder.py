@@ -12,8 +12,8 @@ stay, so is start; where the copy engine writes, writing is part of ``busy``: an
 from math import ceil
 from typing import NamedTuple
 
-from .gpu_rates import H100, Gpu
-from .ladder import Rung
+from ..ladder import Rung
+from .rates import H100, Gpu
 
 
 class Code(NamedTuple):

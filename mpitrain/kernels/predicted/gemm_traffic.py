@@ -1,4 +1,4 @@
-"""Bytes of factors that gemm_wgmma reads from memory: python -m mpitrain.kernels.gemm_traffic
+"""Bytes of factors that gemm_wgmma reads from memory: python -m mpitrain.kernels.predicted.gemm_traffic
 
 By a model of the L2 cache that holds what was used last, as much as ``Gpu.l2_held``. All clusters are taken to do their
 steps at the same time. The program compares ways to share K out: plain stream-K, where each cluster takes the next
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import NamedTuple
 
-from .gpu_rates import H100, Gpu
-from .plan import ceil_div
-from .stream_k import STEP, StreamK, split_k, stream_k
+from ..plan import ceil_div
+from ..stream_k import STEP, StreamK, split_k, stream_k
+from .rates import H100, Gpu
 
 BAND = 8  # rows of tiles in a band of tile_origin (kernels/products/gemm.cuh)
 

@@ -1,6 +1,6 @@
 """Predicted times of Hopper's convolutions, by wgmma and depthwise, from bytes and instruction counts: no measurement.
 
-    python -m mpitrain.kernels.convolution_wgmma_model      the tables of docs/benchmarks/gpu-predicted.md
+    python -m mpitrain.kernels.predicted.convolution_wgmma      the tables of docs/benchmarks/gpu-predicted.md
 
 A tile takes the longer of its fetches from L2 and of its products with the epilogue after them, since both consumers
 work on one tile: the copy engine alone runs ahead.
@@ -9,15 +9,15 @@ work on one tile: the copy engine alone runs ahead.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .bench.cases import RESNET50
-from .convolution import KINDS, Convolution
-from .convolution_model import LAUNCH_S, of_layer
-from .convolution_plan import microseconds, moved_bytes, splits_of, takes
-from .convolution_wgmma import TILES, parts_of
-from .gemm import Tile
-from .gpu_rates import H100
-from .plan import ceil_div
-from .planner import read_table
+from ..bench.cases import RESNET50
+from ..convolution import KINDS, Convolution
+from ..convolution_plan import microseconds, moved_bytes, splits_of, takes
+from ..convolution_wgmma import TILES, parts_of
+from ..gemm import Tile
+from ..plan import ceil_div
+from ..planner import read_table
+from .convolution import LAUNCH_S, of_layer
+from .rates import H100
 
 ROWS, TILE_K = 128, 64
 MOMENT_INSTRUCTIONS = 235, 3.4  # of a thread for a tile, and for each of its columns: test_compile_conv2d_wgmma.py
