@@ -44,8 +44,10 @@ struct ChunkPlace<bf16> {
     unsigned r[4];
     ldmatrix_x4(r, chunk + row + 16 * (piece ^ g));
 #pragma unroll
-    for (int i = 0; i < 8; i++)
-      (i < 4 ? x : y)[i % 4] = float_from_bits(i % 2 ? r[i / 2] & 0xFFFF0000 : r[i / 2] << 16);
+    for (int i = 0; i < 2; i++) {
+      x[2 * i] = float_from_bits(r[i] << 16), x[2 * i + 1] = float_from_bits(r[i] & 0xFFFF0000);
+      y[2 * i] = float_from_bits(r[2 + i] << 16), y[2 * i + 1] = float_from_bits(r[2 + i] & 0xFFFF0000);
+    }
   }
 };
 

@@ -148,7 +148,7 @@ def work(shape: Shape) -> float:
 def describe(made: GemmPlan, shape: Shape) -> str:
     """Return a short description of a plan."""
     macros = dict(made.kernel.macros)
-    rows = macros.get("TILE_M", 128 * macros.get("CLUSTER", 1))
+    rows = macros.get("TILE_M", 128) * macros.get("CLUSTER", 1)
     parts = ", stream-K" if made.is_stream_k else f", K in {made.splits}" if made.splits > 1 else ""
     return f"{made.kernel.name} {rows} x {macros['TILE_N']}{parts}"
 

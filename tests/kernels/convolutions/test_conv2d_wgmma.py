@@ -71,7 +71,7 @@ def test_moments_with_a_large_mean():
     arrays, (part,) = Arrays(case), parts_of(case.conv)
     arrays.bias += 1000
     built = built_for(wide(64), case.conv, moments=True)
-    launch(case, part, wide(64), cpu.build(built.file, **dict(built.macros)), arrays)
+    launch(case, part, wide(64), cpu.build(built.file, **dict(built.macros)), arrays, built.name)
     arrays.check_moments(SLAB)
 
 
