@@ -132,6 +132,7 @@ for bf16 in (0, 1):
 HOPPER = """
 from tests.kernels import cpu
 from tests.kernels.convolutions import hopper
+from tests.kernels.convolutions import test_broken_conv2d_lines as lines
 from tests.kernels.convolutions import test_conv2d_wgmma as convolutions
 from tests.kernels.products import gemm
 from tests.kernels.products import test_gemm_wgmma as products
@@ -140,6 +141,8 @@ for variant in (products.VARIANTS[1], products.VARIANTS[7]):
         gemm.run(cpu.build("gemm_wgmma.cu", **variant.macros), variant, products.aligned(case, variant))
 for case, tile in convolutions.CASES[1::7]:
     hopper.run(case, tile)
+for case in (lines.DEEP, lines.GROUPED):
+    assert hopper.run(case, lines.tile_of(case.conv), stages=2) < lines.TOLERANCE
 """
 BEYOND_SHARED = """
 from tests.kernels import cpu
