@@ -21,7 +21,7 @@ def test_a_trace_of_all_ranks(mpitrain, tmp_path, capsys):
     names = collections.Counter((rank_of(span["pid"]), span["name"]) for span in spans)
     steps = json.loads((tmp_path / "run" / "report.json").read_text())["steps"]
     for rank in (0, 1):
-        assert names[rank, "update"] == names[rank, "0 Conv2d backward"] == steps
+        assert names[rank, "update"] == names[rank, "0+1 Conv2d+ReLU backward"] == steps
         assert names[rank, "its input"] == steps + 2  # one more at the end of each epoch
         assert len({name for pid, name in names if pid == rank and "(bucket " in name}) > 1
     assert sum(event["cat"] == "step" for event in spans) == 2 * steps
